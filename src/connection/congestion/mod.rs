@@ -1,0 +1,103 @@
+//! How much may be in flight: the [`Controller`] trait and its implementations.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// One exact delivery-rate sample (draft-cheng-iccrg-delivery-rate-estimation), made from the records of
+/// the transmission that was just acknowledged most recently.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RateSample {
+    /// Bytes delivered between the sampled transmission and its acknowledgement.
+    pub delivered: u64,
+    /// Over this long: the longer of the send and the ACK interval. Zero: no valid sample.
+    pub interval: Duration,
+    /// Value of the connection's `delivered` counter when the sampled segment was sent.
+    pub prior_delivered: u64,
+    /// The application, not the network, limited the flight when the segment was sent.
+    pub is_app_limited: bool,
+    /// Bytes in flight when the sampled segment was sent.
+    pub tx_in_flight: u64,
+    /// Bytes marked lost between the sampled transmission and its acknowledgement.
+    pub lost: u64,
+}
+
+/// What one arriving acknowledgement says.
+#[derive(Clone, Copy, Debug)]
+pub struct AckSample {
+    /// Bytes newly acknowledged, cumulatively or by SACK.
+    pub newly_acked: u64,
+    /// Bytes newly marked lost while this acknowledgement was processed.
+    pub newly_lost: u64,
+    /// Bytes in flight before this acknowledgement.
+    pub prior_in_flight: u64,
+    /// Bytes in flight now.
+    pub in_flight: u64,
+    /// RTT of the most recently sent segment that this ACK covers; None for retransmissions (Karn).
+    pub rtt: Option<Duration>,
+    /// Smoothed RTT after this ACK; zero before the first sample.
+    pub srtt: Duration,
+    /// Smallest RTT seen on this connection; zero before the first sample.
+    pub min_rtt: Duration,
+    /// Connection's count of delivered bytes (cumulative and SACKed), this ACK included.
+    pub delivered: u64,
+    /// Delivery-rate sample.
+    pub rate: RateSample,
+    /// A loss-recovery episode is in progress (after this ACK was processed).
+    pub in_recovery: bool,
+    /// The flight was limited by the window (cwnd), not by the application or the peer's window, since
+    /// the last ACK. Growth is only earned then (RFC 7661 in spirit).
+    pub cwnd_limited: bool,
+    /// The cumulative acknowledgement point, as an unwrapped sequence number (the SYN is 0).
+    pub snd_una: u64,
+    /// The next sequence number to send, unwrapped.
+    pub snd_nxt: u64,
+    /// ECN: bytes newly reported as CE-marked.
+    pub newly_ce: u64,
+}
+
+/// The start of a congestion episode: at most one per round trip.
+#[derive(Clone, Copy, Debug)]
+pub struct CongestionEvent {
+    /// Bytes in flight when the loss (or the ECN mark) was found, lost bytes included.
+    pub in_flight: u64,
+    /// Unwrapped snd_nxt at that moment: the episode ends when it is acknowledged.
+    pub snd_nxt: u64,
+    /// True: an ECN mark. False: a loss.
+    pub ecn: bool,
+}
+
+/// Congestion control as the connection sees it. All byte counts are payload bytes.
+///
+/// The connection runs recovery (what to send); the controller says how much and how fast. Window-based
+/// controllers return `None` from [`Controller::pacing_rate`]; rate-based ones (BBR) drive both.
+pub trait Controller: Debug + Send {
+    /// Name for statistics and logs: "cubic", "fixed".
+    fn name(&self) -> &'static str;
+    /// `bytes` were just sent; `in_flight` includes them.
+    fn on_sent(&mut self, now: Time, bytes: u64, in_flight: u64);
+    /// An acknowledgement that covered new data, or marked data lost, arrived.
+    fn on_ack(&mut self, now: Time, ack: &AckSample);
+    /// Fast recovery begins (once per episode).
+    fn on_congestion_event(&mut self, now: Time, event: &CongestionEvent);
+    /// Recovery ended: everything up to the episode's `snd_nxt` is acknowledged.
+    fn on_recovery_exit(&mut self, now: Time);
+    /// The retransmission timer fired (RFC 5681 section 3.1: ssthresh, then cwnd = 1 MSS).
+    fn on_retransmission_timeout(&mut self, now: Time, event: &CongestionEvent);
+    /// The last congestion event or timeout was spurious (Eifel, F-RTO, D-SACK): restore what it took.
+    fn on_spurious(&mut self, now: Time);
+    /// Sending resumes after nothing was in flight for `idle` (RFC 5681 section 4.1, RFC 7661).
+    fn on_idle_restart(&mut self, now: Time, idle: Duration, rto: Duration);
+    /// The largest payload of a segment changed.
+    fn on_mss(&mut self, mss: u32);
+    /// Congestion window in bytes; at least one MSS.
+    fn cwnd(&self) -> u64;
+    /// Slow-start threshold in bytes; `u64::MAX` while unknown.
+    fn ssthresh(&self) -> u64;
+    /// Bytes per second to pace at; None: no pacing.
+    fn pacing_rate(&self) -> Option<u64>;
+    /// Proportional rate reduction (RFC 9937) applies during recovery. False for controllers that set
+    /// cwnd themselves at every moment (fixed, BBR).
+    fn wants_prr(&self) -> bool;
+}

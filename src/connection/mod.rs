@@ -1,0 +1,2 @@
+//! One stream, sans-IO: segments and time come in as arguments; segments, deadlines and events come out.
+pub mod congestion;

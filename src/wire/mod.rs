@@ -1,0 +1,1 @@
+//! Bytes to segment and back: the pure codec. See `docs/wire-format.md`.
