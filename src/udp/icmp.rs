@@ -49,6 +49,30 @@ impl IcmpError {
     }
 }
 
+/// Whether a call may have failed with `error` for an ICMP error about another peer's datagram.
+pub(super) fn may_be_pending(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNREFUSED
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::EMSGSIZE
+                | libc::EACCES
+                | libc::EHOSTDOWN
+                | libc::ENOPROTOOPT
+                | libc::EOPNOTSUPP
+                | libc::EPROTO
+                | NO_NETWORK
+        )
+    )
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NO_NETWORK: i32 = libc::ENONET;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const NO_NETWORK: i32 = libc::ENETDOWN;
+
 /// Takes the next ICMP error from the queue of a socket that has `IP_RECVERR` set.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn next_error(socket: RawFd) -> io::Result<Option<IcmpError>> {
@@ -107,7 +131,7 @@ unsafe fn extended_error(message: &libc::msghdr) -> Option<libc::sock_extended_e
         // SAFETY: computes a length, touches nothing.
         let whole = unsafe { libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) };
         if matches!(kind, (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR))
-            && header.cmsg_len as usize >= whole as usize
+            && header.cmsg_len >= whole as _
         {
             // SAFETY: stays within the message whose header this is.
             let data = unsafe { libc::CMSG_DATA(header) };
@@ -128,7 +152,7 @@ fn classify(report: &libc::sock_extended_err) -> Option<IcmpKind> {
     }
     Some(match report.ee_errno as i32 {
         libc::ECONNREFUSED => IcmpKind::Refused,
-        libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | libc::ENONET | libc::EACCES => {
+        libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | NO_NETWORK | libc::EACCES => {
             IcmpKind::Unreachable
         }
         libc::EMSGSIZE => IcmpKind::TooBig(report.ee_info),

@@ -51,7 +51,12 @@ fn enlarge_buffers(socket: &Socket, bytes: usize) {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn set(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set(
+    socket: &Socket,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let length = size_of_val(&value) as libc::socklen_t;
     // SAFETY: `value` is a live int and `length` its size.

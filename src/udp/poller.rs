@@ -67,11 +67,7 @@ impl Poller {
     /// # Errors
     /// When the process or the system is out of descriptors.
     pub fn new(socket: Arc<UdpSocket>) -> io::Result<Self> {
-        // SAFETY: takes no pointer; makes a descriptor that is ours alone.
-        let epoll = unsafe { sys::own(libc::epoll_create1(libc::EPOLL_CLOEXEC)) }?;
-        let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
-        // SAFETY: takes no pointer; makes a descriptor that is ours alone.
-        let timer = unsafe { sys::own(libc::timerfd_create(CLOCK, flags)) }?;
+        let (epoll, timer) = (sys::epoll()?, sys::timerfd(CLOCK)?);
         let wake = WakeFd::new()?;
         let state = Mutex::new(State { armed: Time::MAX, interest: Interest::Nothing });
         let poller = Self { epoll, timer, wake, socket, state };

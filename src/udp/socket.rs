@@ -24,6 +24,11 @@ const MAX_SEND_LEN: usize = 65_507;
 /// kernel hands a pending error to whichever call comes next, once.
 const PENDING_ERRORS_SKIPPED: usize = 3;
 
+/// What quinn-udp takes for "this kernel or interface lacks GSO, or ECN".
+fn is_doubt(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO))
+}
+
 /// Sends and receives batches of datagrams. Nothing here blocks.
 pub trait UdpIo {
     /// Sends `transmits` in order and answers how many went whole.
@@ -38,7 +43,7 @@ pub trait UdpIo {
 
     /// Replaces what is in `batch` by the datagrams that wait, as many as fit. Answers how many.
     ///
-    /// Zero is possible: all that came was unanswerable (see [`ReceiveBatch::iter`]).
+    /// Zero is possible: what came was unanswerable (see [`ReceiveBatch::iter`]) or ICMP errors only.
     ///
     /// # Errors
     /// `WouldBlock` when nothing waits. ICMP errors are not among the others: see
@@ -156,8 +161,8 @@ impl UdpSocket {
         }
     }
 
-    /// A socket that shares the caller's `fd` (by dup: the caller still closes its own), which becomes
-    /// non-blocking for both.
+    /// A socket that shares the caller's `fd` (by dup: the caller still closes its own). What we set on it, such
+    /// as non-blocking and ICMP errors, is so for both.
     ///
     /// # Errors
     /// `InvalidInput` when it is not a UDP socket that is bound to a port.
@@ -213,12 +218,11 @@ impl UdpSocket {
                 // The interface's queue was full and dropped it: lost, like a datagram in any other
                 // queue. (Without IP_RECVERR the kernel would not even say so.)
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => transmit.bytes = rest,
-                // Another peer's pending error; or GSO does not work here, which quinn-udp has noted:
-                // then the next round sends one segment.
-                Err(error) if attempts < PENDING_ERRORS_SKIPPED => {
+                Err(error) if attempts < PENDING_ERRORS_SKIPPED && icmp::may_be_pending(&error) => {
                     attempts += 1;
-                    feature_doubted |= matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO));
                 }
+                // GSO seems not to work here; quinn-udp has noted it, and the next round sends one segment.
+                Err(error) if !feature_doubted && is_doubt(&error) => feature_doubted = true,
                 Err(error) => {
                     if feature_doubted {
                         self.restore_offload();
@@ -277,18 +281,14 @@ impl UdpIo for UdpSocket {
 
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
         let state = self.state();
-        let mut attempts = 0;
-        loop {
+        for _ in 0..=PENDING_ERRORS_SKIPPED {
             let socket = UdpSockRef::from(&self.socket);
             match batch.fill(|slices, meta| state.recv(socket, slices, meta)) {
-                Err(error)
-                    if error.kind() != io::ErrorKind::WouldBlock && attempts < PENDING_ERRORS_SKIPPED =>
-                {
-                    attempts += 1;
-                }
+                Err(error) if icmp::may_be_pending(&error) => {}
                 result => return result,
             }
         }
+        Ok(0) // ICMP errors come as fast as we read: let the caller look at them
     }
 
     fn max_gso_segments(&self) -> usize {
@@ -488,6 +488,32 @@ mod tests {
         let (datagrams, _) = collect(&there, 2);
         assert_eq!([&datagrams[0].2[..], &datagrams[1].2[..]], [b"1", b"2"]);
         assert_eq!(here.poll_error().unwrap(), None, "our own kernel's refusals are no ICMP errors");
+    }
+
+    /// The kernel refuses GSO without checksums with EINVAL, as interfaces without checksums do with EIO.
+    #[test]
+    fn a_row_goes_segment_by_segment_where_offload_proves_unsupported() {
+        let (here, there) = (socket(V4), socket(V4));
+        assert!(here.max_gso_segments() > 1, "this kernel has GSO");
+        options::set(&here.socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        let bytes = pattern();
+        let row = Transmit { segment_size: Some(1200), ..transmit(there.local_addr(), &bytes) };
+        assert_eq!(here.send(&mut [row]).unwrap(), 1);
+        assert_eq!(here.max_gso_segments(), 1);
+        let (datagrams, _) = collect(&there, 41);
+        assert!(bytes.chunks(1200).eq(datagrams.iter().map(|(.., bytes)| &bytes[..])));
+    }
+
+    #[test]
+    fn a_batch_stops_at_what_cannot_go_and_keeps_the_rest() {
+        let (here, there) = (socket(V4), socket(V4));
+        let bytes = vec![1; 3000];
+        let row = Transmit { segment_size: Some(1000), ..transmit(there.local_addr(), &bytes) };
+        let large = vec![2; 70_000];
+        let mut batch = [row, transmit(there.local_addr(), &large), row];
+        assert_eq!(here.send(&mut batch).unwrap(), 1);
+        assert_eq!(batch.map(|transmit| transmit.bytes.len()), [0, 70_000, 3000]);
+        assert_eq!(collect(&there, 3).0.len(), 3);
     }
 
     #[test]

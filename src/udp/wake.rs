@@ -16,8 +16,7 @@ impl WakeFd {
     /// # Errors
     /// When the process or the system is out of descriptors.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: takes no pointer; makes a descriptor that is ours alone.
-        Ok(Self(unsafe { sys::own(libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)) }?))
+        Ok(Self(sys::eventfd()?))
     }
 
     /// Makes the descriptor readable. Async-signal-safe; takes no lock; never blocks.
