@@ -333,8 +333,11 @@ mod tests {
         Transmit { to, from: None, ecn: None, segment_size: None, bytes }
     }
 
+    /// Sender, congestion bits, payload.
+    type Datagram = (SocketAddr, Option<Ecn>, Vec<u8>);
+
     /// Datagrams until `count` are there, with the number of `receive` calls that brought any.
-    fn collect(socket: &UdpSocket, count: usize) -> (Vec<(SocketAddr, Option<Ecn>, Vec<u8>)>, usize) {
+    fn collect(socket: &UdpSocket, count: usize) -> (Vec<Datagram>, usize) {
         let (mut batch, mut datagrams, mut calls) = (ReceiveBatch::new(), Vec::new(), 0);
         let deadline = Instant::now() + Duration::from_secs(5);
         while datagrams.len() < count {
