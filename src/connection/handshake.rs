@@ -51,6 +51,15 @@ impl Offer {
 /// Appends the SYN-ACK that answers `offer`, never longer than `syn_len` (the SYN's datagram), and says what is
 /// agreed. `iss`/`ts_val`: ours. Err when `IntegrityMode::Require` is not met: refuse it.
 #[allow(unused_variables, clippy::all, missing_docs)]
-pub fn emit_syn_ack(config: &Config, local_port: u16, peer_port: u16, iss: SeqNum, ts_val: u32, offer: &Offer, syn_len: usize, out: &mut Vec<u8>) -> Result<Terms, super::Error> {
+pub fn emit_syn_ack(
+    config: &Config,
+    local_port: u16,
+    peer_port: u16,
+    iss: SeqNum,
+    ts_val: u32,
+    offer: &Offer,
+    syn_len: usize,
+    out: &mut Vec<u8>,
+) -> Result<Terms, super::Error> {
     todo!()
 }

@@ -5,6 +5,8 @@
 pub mod congestion;
 pub mod error;
 pub mod handshake;
+pub mod pacer;
+pub mod rtt;
 pub mod stats;
 pub mod time_wait;
 
@@ -113,7 +115,14 @@ impl Connection {
     /// Passive open, SYN-RECEIVED: the endpoint has sent the SYN-ACK (from `handshake::emit_syn_ack`, with these
     /// `terms`) and has just received a segment that acknowledges it (which it hands to handle_segment next).
     /// `syn_ack_sent`: when, if known (RTT sample), and whether it was sent once only (Karn).
-    pub fn accept(now: Time, config: &Config, identity: Identity, offer: &Offer, terms: Terms, syn_ack_sent: Option<Time>) -> Self {
+    pub fn accept(
+        now: Time,
+        config: &Config,
+        identity: Identity,
+        offer: &Offer,
+        terms: Terms,
+        syn_ack_sent: Option<Time>,
+    ) -> Self {
         todo!()
     }
 

@@ -35,7 +35,13 @@ pub enum Verdict {
 
 #[allow(unused_variables, missing_docs, clippy::all)]
 impl TimeWait {
-    pub fn handle_segment(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8], out: &mut Vec<u8>) -> Verdict {
+    pub fn handle_segment(
+        &mut self,
+        now: Time,
+        segment: &Segment<'_>,
+        datagram: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Verdict {
         todo!()
     }
 }
