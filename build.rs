@@ -78,7 +78,11 @@ mod header {
         }
         let bindings = builder.generate().unwrap_or_else(|error| panic!("rtcp.h: {error}"));
         let made = Path::new(&super::env("OUT_DIR")).join("rtcp.h");
-        bindings.write_to_file(&made);
+        let mut text = Vec::new();
+        bindings.write(&mut text);
+        // Rust's heading for what a caller of an unsafe function must see to is no word of C's.
+        let text = String::from_utf8_lossy(&text).replace(" * # Safety\n", " * Pointers:\n");
+        fs::write(&made, text).unwrap_or_else(|error| panic!("{}: {error}", made.display()));
         println!("cargo::rustc-env=RTCP_GENERATED_HEADER={}", made.display());
         if env::var_os("RTCP_BLESS_HEADER").is_some_and(|value| value == "1") {
             let include = source.join("../../include");

@@ -536,7 +536,7 @@ int rtcp_last_os_error(void);
  * Thread-safety: any thread; each has its own text.
  * Blocks: never.
  *
- * # Safety
+ * Pointers:
  * `buf` is NULL, or writable for `len` bytes.
  */
 size_t rtcp_last_error_message(char *buf,
@@ -553,7 +553,7 @@ size_t rtcp_last_error_message(char *buf,
  * Thread-safety: any thread.
  * Blocks: until the old callback has returned on every thread.
  *
- * # Safety
+ * Pointers:
  * `cb` may be called with `user` by any thread until it is replaced.
  */
 int rtcp_log_set_callback(rtcp_log_fn cb,
@@ -589,7 +589,7 @@ struct rtcp_config *rtcp_config_new(void);
  * Thread-safety: any thread, when no other thread uses `cfg` any more. Allowed after a fork.
  * Blocks: never.
  *
- * # Safety
+ * Pointers:
  * `cfg` is NULL, or live; it is not live afterwards.
  */
 void rtcp_config_free(struct rtcp_config *cfg);
@@ -602,7 +602,7 @@ void rtcp_config_free(struct rtcp_config *cfg);
  * Thread-safety: any thread, several at the same time.
  * Blocks: never.
  *
- * # Safety
+ * Pointers:
  * `cfg` is NULL or live.
  */
 int rtcp_config_set_int(struct rtcp_config *cfg,
@@ -617,7 +617,7 @@ int rtcp_config_set_int(struct rtcp_config *cfg,
  * Thread-safety: any thread, several at the same time.
  * Blocks: never.
  *
- * # Safety
+ * Pointers:
  * `cfg` is NULL or live; `value` is NULL or a NUL-terminated text.
  */
 int rtcp_config_set_str(struct rtcp_config *cfg,
@@ -633,7 +633,7 @@ int rtcp_config_set_str(struct rtcp_config *cfg,
  * Thread-safety: any thread, several at the same time.
  * Blocks: never.
  *
- * # Safety
+ * Pointers:
  * `cfg` is NULL or live; `value` is readable for `len` bytes.
  */
 int rtcp_config_set_bytes(struct rtcp_config *cfg,
@@ -648,7 +648,7 @@ int rtcp_config_set_bytes(struct rtcp_config *cfg,
  * Thread-safety: any thread, several at the same time.
  * Blocks: never.
  *
- * # Safety
+ * Pointers:
  * `cfg` is NULL or live; `value` is NULL or writable.
  */
 int rtcp_config_get_int(const struct rtcp_config *cfg, int option, int64_t *value);
@@ -661,7 +661,7 @@ int rtcp_config_get_int(const struct rtcp_config *cfg, int option, int64_t *valu
  * Thread-safety: any thread.
  * Blocks: never.
  *
- * # Safety
+ * Pointers:
  * Each out pointer is NULL or writable.
  */
 int rtcp_option_bounds(int option,
@@ -682,7 +682,7 @@ int rtcp_option_bounds(int option,
  * Thread-safety: any thread.
  * Blocks: while a name is looked up, as long as the system's resolver takes; never for a numeric `host`.
  *
- * # Safety
+ * Pointers:
  * `out` is NULL or writable; `host` is NULL or a NUL-terminated text; `cfg` is NULL or live.
  */
 RTCP_NODISCARD
@@ -703,7 +703,7 @@ int rtcp_sender_new(rtcp_handle *out,
  * Thread-safety: any thread.
  * Blocks: while a name is looked up, as long as the system's resolver takes; never for a numeric or NULL `host`.
  *
- * # Safety
+ * Pointers:
  * `out` is NULL or writable; `host` is NULL or a NUL-terminated text; `cfg` is NULL or live.
  */
 RTCP_NODISCARD
@@ -724,7 +724,7 @@ int rtcp_receiver_new(rtcp_handle *out,
  * Thread-safety: any thread.
  * Blocks: while a name is looked up, as long as the system's resolver takes; never for a numeric `host`.
  *
- * # Safety
+ * Pointers:
  * `out` is NULL or writable; `host` is NULL or a NUL-terminated text; `cfg` is NULL or live.
  */
 RTCP_NODISCARD
@@ -746,7 +746,7 @@ int rtcp_receiver_connect(rtcp_handle *out,
  * Thread-safety: any thread, one at a time for each receiver.
  * Blocks: up to `timeout_ms` milliseconds, -1 = without limit, 0 = never.
  *
- * # Safety
+ * Pointers:
  * `events` is NULL or writable for `max_events` records.
  */
 RTCP_NODISCARD
@@ -768,7 +768,7 @@ int rtcp_receiver_poll(rtcp_handle receiver,
  * Thread-safety: any thread; sends on one handle are done one after the other, each whole.
  * Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while the send buffer is full; for -1 without limit.
  *
- * # Safety
+ * Pointers:
  * `buf` is readable for `len` bytes, or `len` is 0.
  */
 RTCP_NODISCARD
@@ -788,7 +788,7 @@ rtcp_ssize rtcp_send(rtcp_handle h,
  * Thread-safety: any thread; receives on one handle are done one after the other, each whole.
  * Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while nothing is there to read; for -1 without limit.
  *
- * # Safety
+ * Pointers:
  * `buf` is NULL or writable for `len` bytes.
  */
 RTCP_NODISCARD
@@ -929,7 +929,7 @@ int rtcp_get_state(rtcp_handle h);
  * Thread-safety: any thread.
  * Blocks: never.
  *
- * # Safety
+ * Pointers:
  * `buf` is NULL or writable for `len` bytes.
  */
 int rtcp_get_addr(rtcp_handle h,
@@ -970,7 +970,7 @@ int rtcp_set_user_data(rtcp_handle h,
  * Thread-safety: any thread.
  * Blocks: never.
  *
- * # Safety
+ * Pointers:
  * `out` is NULL or writable for `size` bytes.
  */
 int rtcp_get_stats(rtcp_handle h,
@@ -985,7 +985,7 @@ int rtcp_get_stats(rtcp_handle h,
  * Thread-safety: any thread.
  * Blocks: never, until built; then as rtcp_send().
  *
- * # Safety
+ * Pointers:
  * `data` is NULL or writable.
  */
 RTCP_NODISCARD
@@ -1009,7 +1009,7 @@ int rtcp_commit(rtcp_handle h, size_t n);
  * Thread-safety: any thread.
  * Blocks: never, until built; then as rtcp_recv().
  *
- * # Safety
+ * Pointers:
  * `data` is NULL or writable.
  */
 RTCP_NODISCARD

@@ -56,8 +56,8 @@ pub unsafe extern "C" fn rtcp_send(h: rtcp_handle, buf: *const c_void, len: usiz
 pub unsafe extern "C" fn rtcp_recv(h: rtcp_handle, buf: *mut c_void, len: usize) -> rtcp_ssize {
     on_handle("rtcp_recv", h, |live| {
         let id = live.connection()?;
-        // SAFETY: this function's contract is buffer's contract.
-        let room = unsafe { raw::buffer(buf, len, "buf") }?;
+        // SAFETY: this function's contract is room's contract; bytes are always aligned.
+        let room = unsafe { raw::room(buf.cast::<u8>(), len, "buf") }?;
         if room.is_empty() {
             return Err(Failure::invalid(
                 "len is 0, for which the end of the stream could not be told from no bytes",

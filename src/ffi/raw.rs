@@ -92,20 +92,20 @@ pub(super) unsafe fn bytes<'a>(data: *const c_void, len: usize, name: &str) -> R
     Ok(unsafe { slice::from_raw_parts(data.cast(), len) })
 }
 
-/// The `len` bytes at `data` to write to. `MaybeUninit`: C's buffers need not be initialised.
+/// Room for `len` items at `data`. `MaybeUninit`: C's buffers need not be initialised.
 ///
 /// # Safety
-/// If `data` is not null, `len` bytes are writable there, by nobody else, for `'a`.
-pub(super) unsafe fn buffer<'a>(
-    data: *mut c_void,
+/// If `data` is not null, it is aligned and `len` items are writable there, by nobody else, for `'a`.
+pub(super) unsafe fn room<'a, T>(
+    data: *mut T,
     len: usize,
     name: &str,
-) -> Result<&'a mut [MaybeUninit<u8>], Failure> {
-    check_range(data, len, name)?;
+) -> Result<&'a mut [MaybeUninit<T>], Failure> {
+    check_range(data.cast(), len.saturating_mul(size_of::<T>()), name)?;
     if len == 0 {
         return Ok(&mut []);
     }
-    // SAFETY: check_range refused null and lengths beyond isize::MAX; the caller vouches for the rest.
+    // SAFETY: check_range refused null and sizes beyond isize::MAX; the caller vouches for the rest.
     Ok(unsafe { slice::from_raw_parts_mut(data.cast(), len) })
 }
 
@@ -185,19 +185,16 @@ mod tests {
     #[test]
     fn null_with_a_length_is_refused_and_null_without_is_empty() {
         // SAFETY: null is allowed.
-        let (none, some) = unsafe { (bytes(std::ptr::null(), 0, "buf"), bytes(std::ptr::null(), 3, "buf")) };
-        assert_eq!(none.unwrap(), b"");
-        assert_eq!(some.unwrap_err().to_string(), "buf is NULL");
+        let of_null = |len| unsafe { bytes(std::ptr::null(), len, "buf") };
+        assert_eq!(of_null(0).unwrap(), b"");
+        assert_eq!(of_null(3).unwrap_err().to_string(), "buf is NULL");
     }
 
     #[test]
     fn bad_text_says_what_is_wrong() {
-        // SAFETY: C string literals.
-        let (long, latin) = unsafe {
-            let latin = c"caf\xe9";
-            (text(c"12345".as_ptr(), "host", 4), text(latin.as_ptr(), "host", 9))
-        };
-        assert_eq!(long.unwrap_err().to_string(), "host has 5 bytes, at most 4 are allowed");
-        assert!(latin.unwrap_err().to_string().starts_with("host is not UTF-8"));
+        // SAFETY: the tests pass C string literals.
+        let host = |literal: &'static CStr| unsafe { text(literal.as_ptr(), "host", 4) };
+        assert_eq!(host(c"12345").unwrap_err().to_string(), "host has 5 bytes, at most 4 are allowed");
+        assert!(host(c"caf\xe9").unwrap_err().to_string().starts_with("host is not UTF-8"));
     }
 }

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::config::{self, Settings};
 use super::error::{self, Failure};
 use super::live::{self, HANDLES, Live, Owner, Role, on_handle};
-use super::raw::{self, Out};
+use super::raw;
 use super::sender::{HOST_MAX, construct, target};
-use super::types::rtcp_error::*;
+use super::types::rtcp_error::{self, *};
 use super::types::rtcp_event_bits::RTCP_EVENT_CLOSED;
 use super::types::{rtcp_config, rtcp_event, rtcp_handle};
 use crate::connection::End;
@@ -142,8 +142,8 @@ pub unsafe extern "C" fn rtcp_receiver_poll(
         let max = usize::try_from(max_events).ok().filter(|&max| max > 0);
         let max =
             max.ok_or_else(|| Failure::invalid(format!("max_events is {max_events}, not at least 1")))?;
-        // SAFETY: this function's contract is required's contract.
-        drop(unsafe { Out::required(events, "events") }?);
+        // SAFETY: this function's contract is room's contract.
+        let places = unsafe { raw::room(events, max, "events") }?;
         let mut poll = match owner.poll.try_lock() {
             Ok(poll) => poll,
             Err(TryLockError::WouldBlock) => {
@@ -162,17 +162,15 @@ pub unsafe extern "C" fn rtcp_receiver_poll(
         let mut found = std::mem::take(&mut poll.events);
         found.clear();
         owner.endpoint().poll_events(&mut found, max, wait)?;
+        let mut places = places.iter_mut();
         let mut written = 0;
-        for event in found.iter().take(max) {
+        for event in &found {
             let Some(record) = record(live, owner, event) else { continue };
-            // SAFETY: written < max records are writable at events, which is not null.
-            let place = unsafe { events.add(written) };
-            // SAFETY: as above.
-            unsafe { place.write(record) };
-            written += 1;
             if record.events & RTCP_EVENT_CLOSED as u32 != 0 {
                 poll.reported.push(event.conn);
             }
+            places.next().expect("poll_events() gives at most max").write(record);
+            written += 1;
         }
         poll.events = found;
         Ok(c_int::try_from(written).expect("at most max_events"))
@@ -193,10 +191,17 @@ fn record(live: &Live, owner: &Arc<Owner>, event: &Event) -> Option<rtcp_event> 
         conn,
         user_data: live::pointer_of(event.user_data),
         events: event.events,
-        error: match event.end {
-            Some(End::Failed(error)) => error::code_of(error) as i32,
-            Some(End::Orderly) | None => RTCP_OK as i32,
-        },
+        error: end_of(event) as i32,
         reserved: [0; 5],
     })
+}
+
+/// How the connection of a CLOSED record ended.
+fn end_of(event: &Event) -> rtcp_error {
+    match event.end {
+        // The reset that ended it was ours, at the limit given to rtcp_close().
+        _ if event.linger_expired => RTCP_ETIMEDOUT,
+        Some(End::Failed(error)) => error::code_of(error),
+        Some(End::Orderly) | None => RTCP_OK,
+    }
 }
