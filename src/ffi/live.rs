@@ -269,6 +269,7 @@ pub(super) fn pointer_of(user_data: usize) -> *mut c_void {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::EndpointConfig;
 
     #[test]
     fn a_wait_is_a_limit_or_none_and_nothing_below_minus_one() {
@@ -284,5 +285,24 @@ mod tests {
             assert_eq!(on_handle::<c_int>("rtcp_test", handle, |_| Ok(0)), RTCP_ENOCONN as c_int);
             assert_eq!(on_closing::<c_int>("rtcp_test", handle, |_| Ok(0)), RTCP_ENOCONN as c_int);
         }
+    }
+
+    #[test]
+    fn a_panic_makes_a_handle_dead_and_closing_it_frees_it() {
+        let endpoint = Endpoint::receiver(&EndpointConfig::default(), Some("127.0.0.1"), 0).unwrap();
+        let watched = Arc::downgrade(&endpoint);
+        let handle = insert(Live {
+            waker: endpoint.waker(None),
+            owner: Owner::new(endpoint),
+            role: Role::Receiver,
+            io_timeout_ms: AtomicI64::new(0),
+        })
+        .unwrap();
+        assert_eq!(on_handle::<c_int>("rtcp_test", handle, |_| Ok(7)), 7);
+        assert_eq!(on_handle::<c_int>("rtcp_test", handle, |_| panic!("a bug")), RTCP_EPANIC as c_int);
+        assert_eq!(on_handle::<c_int>("rtcp_test", handle, |_| Ok(7)), RTCP_EPANIC as c_int);
+        assert_eq!(on_closing::<c_int>("rtcp_test", handle, |_| Ok(7)), RTCP_EPANIC as c_int);
+        assert_eq!(on_handle::<c_int>("rtcp_test", handle, |_| Ok(7)), RTCP_ENOCONN as c_int);
+        assert!(watched.upgrade().is_none(), "the endpoint is gone");
     }
 }
