@@ -1,1 +1,3 @@
 //! Placeholder.
+pub mod signal;
+pub mod wait_set;
