@@ -11,7 +11,7 @@ mod report;
 
 use args::{Command, HELP, Options};
 use proxy::Proxy;
-use rtcp::udp::signal::Termination;
+use rtcp::udp::Termination;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;

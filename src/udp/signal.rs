@@ -6,6 +6,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
+use super::sys::check;
+
 /// SIGINT and SIGTERM as something to wait for (a signalfd) instead of an end in mid-work.
 #[derive(Debug)]
 pub struct Termination(OwnedFd);
@@ -31,11 +33,9 @@ impl Termination {
         if error != 0 {
             return Err(io::Error::from_raw_os_error(error));
         }
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         // SAFETY: `set` is live; -1 asks for a new descriptor.
-        let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let fd = check(unsafe { libc::signalfd(-1, &raw const set, flags) })?;
         // SAFETY: the kernel has just made `fd`, so nobody else owns it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }

@@ -2,9 +2,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
+
+use super::sys::{self, check};
 
 /// How many descriptors one wait reports; those left over are reported by the next.
 const BATCH: usize = 64;
@@ -19,10 +21,7 @@ impl WaitSet {
     /// # Errors
     /// When the process or the system is out of descriptors.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: takes no pointer.
-        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: the kernel has just made `fd`, so nobody else owns it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        sys::epoll().map(Self)
     }
 
     /// Reports `token` from now on whenever `descriptor` is readable.
@@ -67,10 +66,6 @@ impl WaitSet {
     fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
-}
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Comma
         match name {
             "help" => return Ok(Command::Help),
             "listen" => listen = Some(address(name, &value("ADDR:PORT")?)?),
-            "to" => to = Some(address(name, &value("ADDR:PORT")?)?),
+            "to" => to = Some(destination(name, &value("ADDR:PORT")?)?),
             "seed" => seed = number(name, &value("a whole number")?, "a whole number from 0 to 2^64 - 1")?,
             "duration-s" => duration = Some(seconds(name, &value("seconds")?)?),
             "json" => no_value(name, inline, &mut json)?,
@@ -113,7 +113,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Comma
         |name: &str| format!("--{name} is missing; give it as --{name} ADDR:PORT (--help tells all)");
     let options = Options {
         listen: listen.ok_or_else(|| missing("listen"))?,
-        to: to.filter(|to: &SocketAddr| to.port() != 0).ok_or_else(|| missing("to"))?,
+        to: to.ok_or_else(|| missing("to"))?,
         forward: with_default_queue(forward),
         back: two_way.then(|| with_default_queue(back)),
         seed,
@@ -286,6 +286,15 @@ fn address(name: &str, text: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| format!("--{name} {text}: has no address; {advice}"))
 }
 
+fn destination(name: &str, text: &str) -> Result<SocketAddr, String> {
+    match address(name, text)? {
+        to if to.port() == 0 => {
+            Err(format!("--{name} {text}: nobody is at port 0; give the port to send to"))
+        }
+        to => Ok(to),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,6 +384,7 @@ mod tests {
             ("--json=1", "--json=1: it takes no value; give --json alone"),
             ("--late 5", "--late 5: only one value; give PERCENT,MS"),
             ("--lose 5", "--lose is no option; see --help for those there are"),
+            ("--to 127.0.0.1:0", "--to 127.0.0.1:0: nobody is at port 0; give the port to send to"),
             ("5", "`5` is not expected here; every argument is --NAME VALUE (see --help)"),
             ("--seed -1", "--seed -1: give a whole number from 0 to 2^64 - 1"),
         ];
