@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::key::{Address, Key, pack_ip, unpack_ip};
 use super::secrets::TableHash;
 use crate::connection::TimeWait;
-use crate::connection::time_wait::Verdict;
+use crate::connection::Verdict;
 use crate::time::Time;
 use crate::wire::{Segment, SeqNum};
 

@@ -8,7 +8,7 @@ use super::super::stateless::emit_reset;
 use super::super::time_wait_table::Answer;
 use super::{ConnId, Mux};
 use crate::connection::TimeWait;
-use crate::connection::time_wait::Verdict;
+use crate::connection::Verdict;
 use crate::time::Time;
 use crate::wire::{Flags, Segment, SeqNum, checksum_is_zero, checksum_ok, crc_ok, has_extension};
 

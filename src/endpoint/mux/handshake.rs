@@ -6,7 +6,7 @@ use super::super::key::Key;
 use super::arrival::Arrival;
 use super::slot::Origin;
 use super::{ConnId, Mux, event};
-use crate::connection::handshake::emit_syn_ack;
+use crate::connection::emit_syn_ack;
 use crate::connection::{Connection, Identity, Offer, Terms};
 use crate::time::Time;
 use crate::wire::{

@@ -1,8 +1,8 @@
 //! What leaves: batches in turn, deadlines, and the end of a connection's slot.
 
-use super::slot::Holder;
+use super::slot::{Holder, Slot};
 use super::{ConnId, Mux, Transmit};
-use crate::connection::handshake;
+use crate::connection::{State, emit_syn_ack};
 use crate::time::Time;
 
 /// The kernel takes at most this much in one row of segments: an IPv4 packet's payload.
@@ -68,7 +68,7 @@ impl Mux {
             let half_open = half_open.clone();
             self.scratch.clear();
             let ts_val = super::handshake::timestamp(now, half_open.ts_offset);
-            let sent = handshake::emit_syn_ack(
+            let sent = emit_syn_ack(
                 &self.config.connection,
                 half_open.local_port,
                 half_open.peer_port,
@@ -100,7 +100,7 @@ impl Mux {
         let Some(slot) = self.slots.get_mut(id) else { return };
         slot.note_progress();
         self.timers.set(id.index(), slot.deadline());
-        if slot.is_mapped && slot.connection.is_drained() {
+        if slot.is_mapped && is_done(slot, now) {
             slot.is_mapped = false;
             let (key, wait) = (slot.key, slot.connection.time_wait());
             let (to, from) = (slot.reply_to, slot.local_ip);
@@ -114,7 +114,7 @@ impl Mux {
     }
 
     pub(super) fn free_if_over(&mut self, id: ConnId) {
-        let over = |slot: &super::Slot| slot.holder == Holder::Nobody && !slot.is_mapped;
+        let over = |slot: &Slot| slot.holder == Holder::Nobody && !slot.is_mapped;
         if !self.slots.get(id).is_some_and(over) {
             return;
         }
@@ -155,4 +155,11 @@ impl Mux {
             assert!(slot.holder != Holder::Nobody || slot.is_mapped, "a slot that nobody needs");
         }
     }
+}
+
+/// The tuple may be used again: nothing is left to send, and if there is something to wait for, then it is
+/// TIME-WAIT, which the table can do.
+fn is_done(slot: &Slot, now: Time) -> bool {
+    let connection = &slot.connection;
+    connection.is_drained() || connection.state() == State::TimeWait && !connection.wants_transmit(now)
 }
