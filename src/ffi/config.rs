@@ -19,10 +19,6 @@ use super::types::rtcp_option::{self, *};
 use crate::connection::{self, Algorithm, IntegrityMode};
 use crate::endpoint::EndpointConfig;
 
-/// UDP payload while no path-MTU discovery is built: 1,280-byte IPv6 packets and room for a tunnel.
-const DATAGRAM_DEFAULT: usize = 1200;
-/// Largest UDP payload that IPv4 can carry.
-const DATAGRAM_MAX: usize = 65_507;
 /// Longest text option: an address with a scope is far shorter.
 const TEXT_MAX: usize = 256;
 
@@ -132,13 +128,12 @@ impl Settings {
     }
 
     fn connection_config(&self) -> connection::Config {
-        let window = self.size(RTCP_OPT_WINDOW) as u64;
+        let base = connection::Config::default(); // 1,200 bytes until the path's MTU is discovered
+        let mtu = self.size(RTCP_OPT_MTU);
         connection::Config {
-            max_datagram: match self.size(RTCP_OPT_MTU) {
-                0 => DATAGRAM_DEFAULT,
-                mtu => mtu,
-            },
-            max_receive_datagram: DATAGRAM_MAX,
+            max_datagram: if mtu == 0 { base.max_datagram } else { mtu },
+            // Who sends larger datagrams takes them too: both ends of a jumbo path say the same.
+            max_receive_datagram: base.max_receive_datagram.max(mtu),
             send_buffer: self.size(RTCP_OPT_SEND_BUFFER),
             recv_buffer: self.size(RTCP_OPT_RECV_BUFFER),
             connect_timeout: millis(self.int(RTCP_OPT_CONNECT_TIMEOUT_MS)),
@@ -147,7 +142,7 @@ impl Settings {
             user_timeout: millis(self.int(RTCP_OPT_USER_TIMEOUT_MS)),
             nodelay: self.is_on(RTCP_OPT_NODELAY),
             algorithm: if self.int(RTCP_OPT_CONGESTION) == RTCP_CC_FIXED as i64 {
-                Algorithm::Fixed(window)
+                Algorithm::Fixed { window: self.size(RTCP_OPT_WINDOW) as u64 }
             } else {
                 Algorithm::Cubic
             },
@@ -377,6 +372,7 @@ mod tests {
     #[test]
     fn defaults_become_the_documented_connection() {
         let config = Settings::default().endpoint_config().unwrap();
+        assert_eq!(config.connection, connection::Config::default());
         assert_eq!(config.connection.max_datagram, 1200);
         assert_eq!(config.connection.send_buffer, 4 << 20);
         assert_eq!(config.connection.recv_buffer, 16 << 20);
@@ -406,10 +402,10 @@ mod tests {
         settings.set_text(RTCP_OPT_ACK_TO as c_int, "[2001:db8::1]:9").unwrap();
         settings.set_text(RTCP_OPT_BIND as c_int, "192.0.2.1").unwrap();
         let config = settings.endpoint_config().unwrap();
-        assert_eq!(config.connection.algorithm, Algorithm::Fixed(4096));
+        assert_eq!(config.connection.algorithm, Algorithm::Fixed { window: 4096 });
         assert_eq!(config.connection.keepalive, Some(Duration::from_millis(1500)));
         assert_eq!(config.connection.integrity, IntegrityMode::Require);
-        assert_eq!(config.connection.max_datagram, 548);
+        assert_eq!((config.connection.max_datagram, config.connection.max_receive_datagram), (548, 1472));
         assert_eq!(config.socket, Some(7));
         assert_eq!(config.ack_to, Some("[2001:db8::1]:9".parse().unwrap()));
         assert_eq!(config.bind.as_deref(), Some("192.0.2.1"));

@@ -59,7 +59,8 @@ pub enum rtcp_error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum rtcp_option {
     /// Largest UDP payload to send, bytes; 0 = discover (int, 0 or 548 to 65507; default 0). Until path-MTU discovery is
-    /// built, 0 means 1200 bytes, which every path is expected to carry.
+    /// built, 0 means 1200 bytes, which every path is expected to carry. The peer is told that it may send up to 1472 bytes,
+    /// or as much as this says if it is more.
     RTCP_OPT_MTU = 1,
     /// Send buffer per connection, bytes (int, 64 KiB to 1 GiB; default 4 MiB).
     RTCP_OPT_SEND_BUFFER = 2,
