@@ -720,8 +720,9 @@ int rtcp_receiver_new(rtcp_handle *out,
  * Begins a connection from `receiver`'s own UDP socket: peer to peer, hole punching (both sides call it: TCP's simultaneous
  * open), or thousands of outgoing connections on one socket and thread. Else as rtcp_sender_new(). If a connection with that
  * peer exists already, whoever began it, `*out` is that one, its user_data unchanged; a second one to the same peer needs a
- * RTCP_OPT_LOCAL_TCP_PORT of its own. ICMP errors do not end the attempt. `cfg` NULL = the receiver's; its socket and thread
- * options are ignored.
+ * RTCP_OPT_LOCAL_TCP_PORT of its own. A receiver that accepts none (RTCP_OPT_MAX_CLIENTS 0) has nothing to cross with: there
+ * each call begins a connection of its own, with a free inner port. ICMP errors do not end the attempt. `cfg` NULL = the
+ * receiver's; its socket and thread options are ignored.
  *
  * Errors: as rtcp_sender_new(), and RTCP_ENOCONN: `receiver` is not a live handle. RTCP_ESTATE: it is a connection, or the
  * connection with that peer was closed here and is not over yet: wait for its RTCP_EVENT_CLOSED. RTCP_EFORKED, RTCP_EPANIC.

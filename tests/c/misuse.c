@@ -259,6 +259,7 @@ static void forked(rtcp_handle receiver, rtcp_handle sender)
         rtcp_handle own = 0, out = 7;
         rtcp_stats stats;
         rtcp_config *cfg = rtcp_config_new();
+        failed = 0;                                           /* the parent's are the parent's */
         EXPECT(RTCP_EFORKED, rtcp_send(sender, "x", 1));
         EXPECT(RTCP_EFORKED, rtcp_recv(sender, buf, sizeof buf));
         EXPECT(RTCP_EFORKED, rtcp_finish(sender));
@@ -307,8 +308,10 @@ static void texts(void)
     EXPECT(RTCP_EINVAL, rtcp_log_set_callback(NULL, NULL, -1));
 }
 
-int main(void)
+/* Any argument: do not fork. What a child leaves of its parent's handles, valgrind calls a leak. */
+int main(int argc, char **argv)
 {
+    (void)argv;
     rtcp_handle receiver = 0, sender = 0;
     CHECK(rtcp_last_error_message(NULL, 0) == 0 && rtcp_last_os_error() == 0);
     texts();
@@ -326,7 +329,7 @@ int main(void)
     CHECK(receiver != sender);
     wrong_kind(receiver, sender);
     bad_arguments(receiver, sender);
-    forked(receiver, sender);
+    if (argc == 1) forked(receiver, sender);
 
     rtcp_handle other = 0;
     EXPECT(RTCP_OK, rtcp_receiver_new(&other, "127.0.0.1", 0, NULL));
