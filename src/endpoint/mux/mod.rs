@@ -63,6 +63,8 @@ pub struct ConnectOptions {
     pub remote_tcp_port: u16,
     /// ICMP errors do not end the attempt (hole punching).
     pub ignore_refused: bool,
+    /// Other addresses of the peer, tried in turn while none has answered.
+    pub alternatives: Vec<SocketAddr>,
 }
 
 /// Why [`Mux::connect`] began nothing.
@@ -322,10 +324,33 @@ impl Mux {
         self.slots.get(id).is_some_and(|slot| slot.linger_expired)
     }
 
+    /// What it was made with, but for the limit on clients, which may have changed.
+    #[must_use]
+    pub const fn config(&self) -> &MuxConfig {
+        &self.config
+    }
+
+    /// Resets every connection, those that deliver in the background included.
+    pub fn abort_all(&mut self, now: Time) {
+        let ids: Vec<ConnId> = self.slots.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.end.is_none()) {
+                slot.connection.abort(now);
+                self.let_go(now, id, None);
+            }
+        }
+    }
+
     /// Connections that are not over, those that deliver in the background included.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.slots.iter().filter(|(_, slot)| slot.end.is_none()).count()
+    }
+
+    /// Connections for which anything at all is kept, TIME-WAIT aside.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.slots.len()
     }
 
     /// The ids that the application holds.
