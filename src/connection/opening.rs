@@ -1,5 +1,7 @@
 //! Before ESTABLISHED: SYN-SENT (RFC 9293 3.10.7.3), simultaneous open, the end of the handshake.
 
+use std::time::Duration;
+
 use super::handshake::{Offer, Terms};
 use super::input::{Discard, stateless_ok};
 use super::{Connection, Error, State};
@@ -104,7 +106,7 @@ impl Connection {
         } else if let Some(t) = segment.options.timestamps
             && let Some(sent_ms) = self.echoed_ms(now, t.ecr)
         {
-            self.snd.rtt.on_sample(std::time::Duration::from_millis(now.as_millis() - sent_ms));
+            self.snd.rtt.on_sample(Duration::from_millis((now.as_millis() - sent_ms).max(1)));
         }
     }
 

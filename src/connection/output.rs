@@ -169,7 +169,7 @@ impl Connection {
                 blocks.push(space.wrap(start), space.wrap(end));
                 room -= 1;
             }
-            self.rcv.buffer.sack_blocks(room, |start, end| {
+            self.rcv.sack_blocks(room, |start, end| {
                 blocks.push(space.wrap(start), space.wrap(end));
             });
             segment.options.sack = blocks.as_blocks();

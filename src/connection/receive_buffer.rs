@@ -198,12 +198,12 @@ impl ReceiveBuffer {
     /// receiver's silly-window avoidance), rounded up to what the scaled field can say; returns the window.
     pub(super) fn advertise(&mut self, mss: usize, shift: u8) -> u64 {
         let step = mss.min(self.limit / 2) as u64;
-        let target = self.read + self.limit as u64;
+        let largest = 0xffff << shift;
+        let target = (self.read + self.limit as u64).min(self.nxt + largest);
         if target >= self.edge + step {
             self.edge = target;
         }
-        let granule = 1u64 << shift;
-        let window = (self.edge - self.nxt).next_multiple_of(granule).min(0xffff << shift);
+        let window = (self.edge - self.nxt).next_multiple_of(1 << shift).min(largest);
         self.edge = self.edge.max(self.nxt + window);
         window
     }

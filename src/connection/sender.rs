@@ -60,6 +60,9 @@ pub(super) enum LossTimer {
     Retransmission,
 }
 
+/// A queue shorter than this is no sign of congestion: a few segments of a 1 Mbit/s link.
+const QUEUE_TOLERANCE: Duration = Duration::from_millis(40);
+
 /// What an ACK did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AckEffect {
@@ -104,8 +107,8 @@ pub(super) struct Sender {
     pub(super) rto_start: Time,
     pub(super) loss_timer: Option<(Time, LossTimer)>,
     pub(super) loss_rate: LossRate,
-    /// Copies of last segments that may still be sent before something is heard.
-    pub(super) copies_left: u32,
+    /// Copies of last segments sent since the peer was last heard.
+    pub(super) copies_unheard: u32,
     pub(super) last_sent: Time,
     /// When the peer's last acceptable segment came.
     pub(super) last_heard: Time,
@@ -116,9 +119,6 @@ pub(super) struct Sender {
     pub(super) lost: u64,
     pub(super) rto_count: u64,
 }
-
-/// Copies of last segments that are sent into silence.
-pub(super) const COPIES_INTO_SILENCE: u32 = 32;
 
 impl Sender {
     pub(super) fn new(now: Time, iss: SeqNum, send_buffer: usize, algorithm: Algorithm, mss: usize) -> Self {
@@ -146,7 +146,7 @@ impl Sender {
             rto_start: now,
             loss_timer: None,
             loss_rate: LossRate::default(),
-            copies_left: COPIES_INTO_SILENCE,
+            copies_unheard: 0,
             last_sent: now,
             last_heard: now,
             cwnd_limited: false,
@@ -204,7 +204,7 @@ impl Sender {
             self.on_dsack();
         }
         if delivery.bytes > 0 {
-            self.on_delivery(now, &delivery, advanced, echo_ms);
+            self.on_delivery(now, &delivery, echo_ms.filter(|_| advanced), dsack);
         }
         self.detect_spurious(now, prior_una, dsack, echo_ms, &delivery);
         let newly_lost = self.detect_losses(now);
@@ -220,13 +220,16 @@ impl Sender {
         AckEffect { advanced, delivered: delivery.bytes }
     }
 
-    fn on_delivery(&mut self, now: Time, delivery: &Delivery, advanced: bool, echo_ms: Option<u64>) {
-        if let Some(rtt) = delivery.rtt {
+    /// `answers_duplicate`: what is delivered now arrived long ago, its own ACK was lost: no round trip.
+    fn on_delivery(&mut self, now: Time, delivery: &Delivery, echo_ms: Option<u64>, answers_duplicate: bool) {
+        if answers_duplicate {
+            // neither the record nor the echoed timestamp tells when the ACK was caused
+        } else if let Some(rtt) = delivery.rtt {
             let expected = self.undelivered_segments() / 2;
             self.rtt.on_sample_among(rtt, expected);
-        } else if let Some(echo) = echo_ms.filter(|_| advanced) {
+        } else if let Some(echo) = echo_ms {
             // Karn leaves retransmissions out; their timestamps tell to a millisecond (RFC 7323 section 4).
-            self.rtt.on_sample(Duration::from_millis(now.as_millis().saturating_sub(echo)));
+            self.rtt.on_sample(Duration::from_millis(now.as_millis().saturating_sub(echo).max(1)));
         }
         if let Some(newest) = &delivery.newest {
             self.rack.on_delivered(now, newest);
@@ -234,7 +237,6 @@ impl Sender {
         self.rack.reordering_seen |= delivery.reordered;
         self.loss_rate.on_delivered(delivery.bytes.div_ceil(self.mss as u64));
         self.backoff = 0;
-        self.copies_left = COPIES_INTO_SILENCE;
     }
 
     fn undelivered_segments(&self) -> u32 {
@@ -269,11 +271,29 @@ impl Sender {
 
     /// Whether `len` more bytes may enter the network now.
     pub(super) fn may_send(&self, len: u64) -> bool {
+        if self.board.in_flight() + len <= self.lossy_floor() {
+            return true;
+        }
         if let Some(prr) = self.episode.and_then(|e| e.prr) {
             return prr.quota() >= len || self.board.in_flight() == 0;
         }
         // A window smaller than a segment still lets one segment out.
         self.board.in_flight() == 0 || self.board.in_flight() + len <= self.cc.cwnd()
+    }
+
+    /// The peer's connection answered, whatever it said.
+    pub(super) fn on_heard(&mut self, now: Time) {
+        self.last_heard = now;
+        self.copies_unheard = 0;
+    }
+
+    /// What may be in flight whatever the controller says: on a path that loses a fifth and more while the
+    /// round trip shows no queue, loss says nothing of congestion, and the initial window, which RFC 6928
+    /// holds safe on an unknown path, stays safe. (`docs/design.md`, deviations.)
+    fn lossy_floor(&self) -> u64 {
+        let queue = self.rtt.srtt().saturating_sub(self.rtt.min_rtt());
+        let no_queue = queue <= self.rtt.min_rtt() / 4 + QUEUE_TOLERANCE;
+        if self.cc.wants_prr() && self.loss_rate.is_heavy() && no_queue { self.initial_window() } else { 0 }
     }
 
     pub(super) fn initial_window(&self) -> u64 {
