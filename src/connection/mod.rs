@@ -29,6 +29,7 @@ mod prr;
 mod rack;
 mod receive_buffer;
 mod receiver;
+mod recent_min;
 mod recovery;
 mod ring;
 mod scoreboard;

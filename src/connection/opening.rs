@@ -16,7 +16,8 @@ impl Connection {
         datagram: &[u8],
     ) -> Result<(), Discard> {
         let has_ack = segment.flags.contains(Flags::ACK);
-        if !stateless_ok(segment, datagram) && !(checksum_is_zero(datagram) && segment.options.ext.is_none()) {
+        if !stateless_ok(segment, datagram) && !(checksum_is_zero(datagram) && segment.options.ext.is_none())
+        {
             self.rcv.corrupt += 1;
             return Err(Discard);
         }
@@ -84,7 +85,12 @@ impl Connection {
     }
 
     /// SYN-RECEIVED: the ACK of our SYN completes the handshake.
-    pub(super) fn complete_passive(&mut self, now: Time, segment: &Segment<'_>, ack: u64) -> Result<(), Discard> {
+    pub(super) fn complete_passive(
+        &mut self,
+        now: Time,
+        segment: &Segment<'_>,
+        ack: u64,
+    ) -> Result<(), Discard> {
         if ack == 0 || ack > self.snd.nxt {
             return Err(Discard); // the endpoint answers segments that no connection takes
         }

@@ -263,7 +263,10 @@ impl ReceiveBuffer {
         assert!(self.read <= self.nxt && self.nxt <= self.edge.max(self.nxt));
         let mut last = self.nxt;
         for (s, e) in &self.fragments {
-            assert!(*s > last && s < e && *e <= self.edge, "fragments are disjoint, beyond nxt, inside the window");
+            assert!(
+                *s > last && s < e && *e <= self.edge,
+                "fragments are disjoint, beyond nxt, inside the window"
+            );
             last = *e;
         }
     }
@@ -347,7 +350,11 @@ mod tests {
         assert_eq!(b.advertise(1000, 0), 6_000, "999 bytes are not worth an update");
         b.read(&mut [0; 1]);
         assert_eq!(b.advertise(1000, 0), 7_000);
-        assert_eq!(b.advertise(1000, 4), 7_008, "rounded up to the granule: the edge stays where it was promised");
+        assert_eq!(
+            b.advertise(1000, 4),
+            7_008,
+            "rounded up to the granule: the edge stays where it was promised"
+        );
     }
 
     #[test]

@@ -155,7 +155,9 @@ mod tests {
 
     #[test]
     fn the_shift_covers_the_largest_window() {
-        for (window, shift) in [(0, 0), (65535, 0), (65536, 1), (16 << 20, 9), (1 << 30, 14), (usize::MAX, 14)] {
+        for (window, shift) in
+            [(0, 0), (65535, 0), (65536, 1), (16 << 20, 9), (1 << 30, 14), (usize::MAX, 14)]
+        {
             assert_eq!(window_shift(window), shift, "{window}");
         }
     }

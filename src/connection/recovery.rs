@@ -62,7 +62,11 @@ impl Sender {
     }
 
     fn event(&self) -> CongestionEvent {
-        CongestionEvent { in_flight: self.nxt - self.una - self.board.sacked(), snd_nxt: self.nxt, ecn: false }
+        CongestionEvent {
+            in_flight: self.nxt - self.una - self.board.sacked(),
+            snd_nxt: self.nxt,
+            ecn: false,
+        }
     }
 
     pub(super) fn enter_recovery(&mut self, now: Time) {

@@ -6,6 +6,7 @@ use super::congestion::{AckSample, Algorithm, Controller};
 use super::loss_rate::LossRate;
 use super::prr::Prr;
 use super::rack::Rack;
+use super::recent_min::RecentMin;
 use super::rtt::RttEstimator;
 use super::scoreboard::{Delivery, Scoreboard};
 use super::send_buffer::SendBuffer;
@@ -94,6 +95,8 @@ pub(super) struct Sender {
     pub(super) fin_queued: bool,
     pub(super) board: Scoreboard,
     pub(super) rtt: RttEstimator,
+    /// Smallest of the latest round trips: above `rtt.min_rtt()`, a queue stands.
+    recent_rtt: RecentMin,
     pub(super) cc: Box<dyn Controller>,
     pub(super) rack: Rack,
     pub(super) episode: Option<Episode>,
@@ -136,6 +139,7 @@ impl Sender {
             fin_queued: false,
             board: Scoreboard::default(),
             rtt: RttEstimator::new(),
+            recent_rtt: RecentMin::default(),
             cc: algorithm.build(u32::try_from(mss).unwrap_or(u32::MAX)),
             rack: Rack::default(),
             episode: None,
@@ -183,7 +187,13 @@ impl Sender {
     }
 
     /// An acceptable ACK with its SACK blocks (unwrapped); `echo_ms`: TSecr as a tick of our clock.
-    pub(super) fn on_ack(&mut self, now: Time, ack: u64, blocks: &[(u64, u64)], echo_ms: Option<u64>) -> AckEffect {
+    pub(super) fn on_ack(
+        &mut self,
+        now: Time,
+        ack: u64,
+        blocks: &[(u64, u64)],
+        echo_ms: Option<u64>,
+    ) -> AckEffect {
         let prior_in_flight = self.board.in_flight();
         let dsack = is_dsack(ack, blocks);
         let mut delivery = self.board.delivery(now, self.rtt.min_rtt(), echo_ms);
@@ -227,6 +237,7 @@ impl Sender {
         } else if let Some(rtt) = delivery.rtt {
             let expected = self.undelivered_segments() / 2;
             self.rtt.on_sample_among(rtt, expected);
+            self.recent_rtt.on_sample(rtt);
         } else if let Some(echo) = echo_ms {
             // Karn leaves retransmissions out; their timestamps tell to a millisecond (RFC 7323 section 4).
             self.rtt.on_sample(Duration::from_millis(now.as_millis().saturating_sub(echo).max(1)));
@@ -243,7 +254,14 @@ impl Sender {
         u32::try_from(self.board.undelivered() / self.mss as u64).unwrap_or(u32::MAX).max(1)
     }
 
-    fn report(&mut self, now: Time, delivery: &Delivery, prior_in_flight: u64, newly_lost: u64, advanced: bool) {
+    fn report(
+        &mut self,
+        now: Time,
+        delivery: &Delivery,
+        prior_in_flight: u64,
+        newly_lost: u64,
+        advanced: bool,
+    ) {
         let rate = self.board.rate_sample(delivery);
         let sample = AckSample {
             newly_acked: delivery.bytes,
@@ -288,12 +306,16 @@ impl Sender {
     }
 
     /// What may be in flight whatever the controller says: on a path that loses a fifth and more while the
-    /// round trip shows no queue, loss says nothing of congestion, and the initial window, which RFC 6928
-    /// holds safe on an unknown path, stays safe. (`docs/design.md`, deviations.)
+    /// round trip shows no standing queue, loss says nothing of congestion, and half the initial window that
+    /// RFC 6928 holds safe on an unknown path stays safe. (`docs/design.md`, deviations.)
     fn lossy_floor(&self) -> u64 {
-        let queue = self.rtt.srtt().saturating_sub(self.rtt.min_rtt());
+        let queue = self.recent_rtt.min().saturating_sub(self.rtt.min_rtt());
         let no_queue = queue <= self.rtt.min_rtt() / 4 + QUEUE_TOLERANCE;
-        if self.cc.wants_prr() && self.loss_rate.is_heavy() && no_queue { self.initial_window() } else { 0 }
+        if self.cc.wants_prr() && self.loss_rate.is_heavy() && no_queue {
+            self.initial_window() / 2
+        } else {
+            0
+        }
     }
 
     pub(super) fn initial_window(&self) -> u64 {

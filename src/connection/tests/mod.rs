@@ -1,5 +1,5 @@
 //! White-box tests of one connection against another, in virtual time.
 
 mod pair;
-mod transfer;
 mod seed_link;
+mod transfer;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::connection::{Config, Connection, End, Identity, Offer, ReadError, Terms, WriteError, emit_syn_ack};
+use crate::connection::{
+    Config, Connection, End, Identity, Offer, ReadError, Terms, WriteError, emit_syn_ack,
+};
 use crate::emulator::{Impairments, Link, Rng};
 use crate::time::Time;
 use crate::wire::{Flags, Segment, SeqNum};
@@ -39,7 +41,9 @@ pub(super) fn ms(n: u64) -> Duration {
 
 /// Bytes that tell where they belong.
 pub(super) fn pattern(len: usize, salt: u8) -> Vec<u8> {
-    (0..len).map(|i| (i as u8) ^ ((i >> 8) as u8).wrapping_mul(31) ^ ((i >> 16) as u8).wrapping_mul(7) ^ salt).collect()
+    (0..len)
+        .map(|i| (i as u8) ^ ((i >> 8) as u8).wrapping_mul(31) ^ ((i >> 16) as u8).wrapping_mul(7) ^ salt)
+        .collect()
 }
 
 impl Side {
@@ -47,7 +51,12 @@ impl Side {
         Self {
             config,
             conn: None,
-            identity: Identity { local_port, peer_port, iss: SeqNum::new(iss), ts_offset: iss.rotate_left(7) },
+            identity: Identity {
+                local_port,
+                peer_port,
+                iss: SeqNum::new(iss),
+                ts_offset: iss.rotate_left(7),
+            },
             half_open: None,
             to_write: vec![],
             written: 0,
@@ -75,7 +84,8 @@ impl Side {
             let ts = (now.as_millis() as u32).wrapping_add(self.identity.ts_offset);
             let Identity { local_port, peer_port, iss, .. } = self.identity;
             let len = datagram.len();
-            let terms = emit_syn_ack(&self.config, local_port, peer_port, iss, ts, &offer, len, &mut out).ok()?;
+            let terms =
+                emit_syn_ack(&self.config, local_port, peer_port, iss, ts, &offer, len, &mut out).ok()?;
             let first = self.half_open.is_none();
             self.half_open = Some((offer, terms, first.then_some(now)));
             return Some(out);

@@ -27,7 +27,6 @@ fn half_loss_and_half_reordering_both_ways_still_deliver_exactly() {
         pair.a.to_write = pattern(50_000, 1);
         pair.b.to_write = pattern(20_000, 2);
         let took = pair.run_to_end(ms(120_000));
-        eprintln!("{seed} {took:?}");
         assert!(pair.is_over(), "seed {seed} after {took:?}");
         pair.assert_exact();
     }
