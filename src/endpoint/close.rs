@@ -140,6 +140,10 @@ impl Endpoint {
     /// The endpoint is closed: every later call is told so, the I/O thread goes on for `linger`.
     pub(super) fn retire(&self, linger: Duration) -> Result<(), CallError> {
         let mut core = self.shared.lock()?;
+        if let Some(id) = self.own {
+            // Gone already after an abort.
+            core.mux.release(udp::now(), id, None).ok();
+        }
         self.send_now(&mut core);
         core.mux.set_max_clients(0);
         core.closed_until = Some(udp::now() + linger);

@@ -97,6 +97,20 @@ impl Endpoint {
         result.map_err(|error| unwaited(error, wait))
     }
 
+    /// [`recv`](Self::recv) into initialised memory, without the detour through a buffer of ours.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_slice(&self, id: ConnId, buf: &mut [u8], wait: Option<Duration>) -> Result<usize, CallError> {
+        let result = self.wait(id, event::READABLE, wait, Kind::Transfer, |core, now| {
+            match core.mux.read(now, id, buf) {
+                Err(OpError::WouldBlock) => None,
+                result => Some(result.map_err(CallError::from)),
+            }
+        });
+        result.map_err(|error| unwaited(error, wait))
+    }
+
     /// Ends the sending direction after the queued bytes.
     ///
     /// # Errors
@@ -113,7 +127,8 @@ impl Endpoint {
         let mut target = None;
         let flag = self.flag_of(id)?;
         let bytes = self.with(id, Connection::bytes_written)?;
-        let wait = Wait { wanted: Wanted::Acked { id, bytes }, flag: &flag, limit: wait, kind: Kind::Transfer };
+        let wait =
+            Wait { wanted: Wanted::Acked { id, bytes }, flag: &flag, limit: wait, kind: Kind::Transfer };
         self.shared.wait(wait, |core, _| {
             let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
             let written = connection.bytes_written();
@@ -230,10 +245,9 @@ impl Endpoint {
             (Some(End::Orderly), _) | (None, State::Closed | State::Listen) => Ok(Phase::Closed),
             (None, State::SynSent | State::SynReceived) => Ok(Phase::Connecting),
             (None, State::Established | State::CloseWait) => Ok(Phase::Established),
-            (
-                None,
-                State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait,
-            ) => Ok(Phase::Finishing),
+            (None, State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait) => {
+                Ok(Phase::Finishing)
+            }
         })?
     }
 
@@ -343,12 +357,7 @@ impl fmt::Debug for Endpoint {
 }
 
 /// Reads through a buffer of ours: the caller's may be uninitialised, and the core takes initialised ones.
-fn read_into(
-    core: &mut Core,
-    now: Time,
-    id: ConnId,
-    buf: &mut [MaybeUninit<u8>],
-) -> Result<usize, OpError> {
+fn read_into(core: &mut Core, now: Time, id: ConnId, buf: &mut [MaybeUninit<u8>]) -> Result<usize, OpError> {
     let mut filled = 0;
     while filled < buf.len() {
         let want = (buf.len() - filled).min(STAGING);

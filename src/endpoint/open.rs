@@ -21,11 +21,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// `Address`, `Invalid`, `Os`.
-    pub fn receiver(
-        config: &EndpointConfig,
-        host: Option<&str>,
-        port: u16,
-    ) -> Result<Arc<Self>, CallError> {
+    pub fn receiver(config: &EndpointConfig, host: Option<&str>, port: u16) -> Result<Arc<Self>, CallError> {
         let options = config.socket_options();
         let socket = match (config.socket, host, &config.bind) {
             (None, Some(host), _) => {
@@ -67,7 +63,8 @@ impl Endpoint {
         };
         let reachable: Vec<SocketAddr> =
             addresses.into_iter().filter(|to| can_reach(socket.local_addr(), *to)).collect();
-        let no_way = || CallError::Address(format!("{host} has no address that the local one can reach"), None);
+        let no_way =
+            || CallError::Address(format!("{host} has no address that the local one can reach"), None);
         let (&first, rest) = reachable.split_first().ok_or_else(no_way)?;
         let endpoint = Self::start(config, socket, 0, |mux| {
             let options = ConnectOptions {
@@ -100,9 +97,9 @@ impl Endpoint {
         let local = self.local_addr();
         let mut addresses = resolve(host, port)?;
         addresses.retain(|to| can_reach(local, *to));
-        let (&first, rest) = addresses
-            .split_first()
-            .ok_or_else(|| CallError::Address(format!("{host} has no address that {local} can reach"), None))?;
+        let (&first, rest) = addresses.split_first().ok_or_else(|| {
+            CallError::Address(format!("{host} has no address that {local} can reach"), None)
+        })?;
         let mut core = self.open()?;
         let base = config.map_or_else(|| core.mux.config().connection.clone(), |own| own.connection.clone());
         let options = ConnectOptions {
@@ -175,19 +172,21 @@ fn adopt(fd: i32, config: &EndpointConfig) -> Result<UdpSocket, CallError> {
 
 fn parse_bind(text: &str) -> Result<SocketAddr, CallError> {
     let with_port = || text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 0));
-    text.parse().ok().or_else(with_port).ok_or_else(|| {
-        CallError::Invalid(format!("\"{text}\" is neither \"ip\" nor \"ip:port\""))
-    })
+    text.parse()
+        .ok()
+        .or_else(with_port)
+        .ok_or_else(|| CallError::Invalid(format!("\"{text}\" is neither \"ip\" nor \"ip:port\"")))
 }
 
 /// A socket that reaches every one of the addresses.
 fn bind_towards(addresses: &[SocketAddr], config: &EndpointConfig) -> Result<UdpSocket, CallError> {
     let options = config.socket_options();
-    let any: IpAddr = match (addresses.iter().any(SocketAddr::is_ipv4), addresses.iter().any(SocketAddr::is_ipv6)) {
-        (true, true) => return UdpSocket::bind_any(0, options).map_err(cannot_bind),
-        (_, false) => Ipv4Addr::UNSPECIFIED.into(),
-        (false, true) => Ipv6Addr::UNSPECIFIED.into(),
-    };
+    let any: IpAddr =
+        match (addresses.iter().any(SocketAddr::is_ipv4), addresses.iter().any(SocketAddr::is_ipv6)) {
+            (true, true) => return UdpSocket::bind_any(0, options).map_err(cannot_bind),
+            (_, false) => Ipv4Addr::UNSPECIFIED.into(),
+            (false, true) => Ipv6Addr::UNSPECIFIED.into(),
+        };
     UdpSocket::bind(SocketAddr::new(any, 0), options).map_err(cannot_bind)
 }
 

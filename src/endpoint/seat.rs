@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::CallError;
-use super::core::{Core, IoThread, Seat, Wanted, Waiter};
+use super::core::{Core, IoThread, Seat, Waiter, Wanted};
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
 use crate::udp::{self, UdpSocket};
