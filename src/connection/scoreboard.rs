@@ -158,10 +158,6 @@ impl Scoreboard {
         self.delivered
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.segments.is_empty()
-    }
-
     pub(super) const fn has_lost(&self) -> bool {
         self.lost_bytes > 0
     }
@@ -403,8 +399,9 @@ impl Scoreboard {
         }
         self.lost.clear();
         let current = self.segments.iter().filter(|s| s.fate == Fate::Outstanding);
-        self.by_time =
-            current.map(|s| Transmission { start: s.start, id: s.transmission, sent_at: s.sent_at }).collect();
+        self.by_time = current
+            .map(|s| Transmission { start: s.start, id: s.transmission, sent_at: s.sent_at })
+            .collect();
         self.by_time.make_contiguous().sort_unstable_by_key(|t| t.id);
     }
 
