@@ -44,6 +44,14 @@ static void on_signal(int sig)
     rtcp_wake(connection);
 }
 
+/* Called once the handle is there; until then Ctrl-C simply ends the program, also in the middle of a name lookup. */
+static void catch_signals(void)
+{
+    struct sigaction action = { .sa_handler = on_signal };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
 static void parse(int argc, char **argv)
 {
     for (cli_start(argc, argv, usage); cli_more();) {
@@ -175,6 +183,7 @@ static int perf_send(const struct endpoint *to)
     double start = seconds();
     rtcp_ssize rc = rtcp_sender_new(&handle, to->host != NULL ? to->host : "localhost", to->port, cfg);
     rtcp_config_free(cfg);
+    catch_signals();
     while (rc >= 0 && sent < end) {
         size_t len = fill(sent / 8, (uint64_t)opt.bytes);
         rc = rtcp_send(handle, block, len);
@@ -218,6 +227,7 @@ static int perf_recv(const struct endpoint *at)
     rtcp_config *cfg = configure();
     rtcp_ssize rc = rtcp_receiver_new(&handle, at->host, at->port, cfg);
     rtcp_config_free(cfg);
+    catch_signals();
     if (rc >= 0 && at->port == 0 && rtcp_get_addr(handle, 0, where, sizeof where) > 0) {
         printf("listening %s\n", where);
         fflush(stdout);
@@ -254,7 +264,6 @@ static int perf_recv(const struct endpoint *at)
 
 int main(int argc, char **argv)
 {
-    struct sigaction action = { .sa_handler = on_signal };
     struct endpoint address;
     parse(argc, argv);
     bool send = opt.words[0] != NULL && strcmp(opt.words[0], "send") == 0;
@@ -262,8 +271,6 @@ int main(int argc, char **argv)
     if ((send && (opt.to == NULL || opt.bytes < 0)) || (receive && opt.listen == NULL) || (!send && !receive))
         cli_usage("recv needs --listen, send needs --to and --bytes");
     cli_endpoint(send ? opt.to : opt.listen, &address);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
     int code = send ? perf_send(&address) : perf_recv(&address);
     rtcp_abort(connection);
     rtcp_abort(handle);
