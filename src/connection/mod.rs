@@ -5,6 +5,8 @@
 pub mod congestion;
 pub mod error;
 pub mod handshake;
+pub mod pacer;
+pub mod rtt;
 pub mod stats;
 pub mod time_wait;
 

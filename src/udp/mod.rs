@@ -1,1 +1,32 @@
-//! Placeholder.
+//! The only room that makes system calls: sockets, waiting, clocks, names and chance.
+//!
+//! Everything above takes time, datagrams and randomness as arguments; this is where they come from.
+//!
+//! * [`UdpSocket`] moves batches of datagrams: one [`UdpIo::send`] may leave as 64 segments of one system
+//!   call (GSO), one [`UdpIo::receive`] may bring 32 such buffers (GRO).
+//! * [`Poller`] waits for socket, timer and wake-up at once and is itself one descriptor to wait for.
+//! * [`now`], [`resolve()`], [`seed`], [`fork_generation`] and [`spawn`] are one function each.
+
+mod clock;
+mod datagram;
+mod fork;
+mod icmp;
+mod options;
+mod poller;
+mod random;
+mod resolve;
+mod socket;
+mod sys;
+mod thread;
+mod wake;
+
+pub use clock::now;
+pub use datagram::{Ecn, ReceiveBatch, Received, Transmit};
+pub use fork::fork_generation;
+pub use icmp::{IcmpError, IcmpKind};
+pub use poller::{Interest, Poller, Ready};
+pub use random::seed;
+pub use resolve::resolve;
+pub use socket::{SendError, SocketOptions, UDP_BUFFER_DEFAULT, UdpIo, UdpSocket};
+pub use thread::spawn;
+pub use wake::WakeFd;

@@ -5,6 +5,35 @@ use std::time::Duration;
 
 use crate::time::Time;
 
+mod cubic;
+mod fixed;
+mod hystart;
+
+/// Which controller a connection uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406) and the initial window of RFC 6928.
+    #[default]
+    Cubic,
+    /// A window that never moves. It ignores every sign of congestion: for private links only.
+    Fixed {
+        /// Bytes that may be in flight; raised to one MSS if smaller.
+        window: u64,
+    },
+}
+
+impl Algorithm {
+    /// A controller in its initial state. `mss` is the largest payload of a segment, in bytes; once
+    /// negotiation or path MTU discovery changes it, say so with [`Controller::on_mss`].
+    #[must_use]
+    pub fn build(self, mss: u32) -> Box<dyn Controller> {
+        match self {
+            Self::Cubic => Box::new(cubic::Cubic::new(mss)),
+            Self::Fixed { window } => Box::new(fixed::Fixed::new(window, mss)),
+        }
+    }
+}
+
 /// One exact delivery-rate sample (draft-cheng-iccrg-delivery-rate-estimation), made from the records of
 /// the transmission that was just acknowledged most recently.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,6 +101,9 @@ pub struct CongestionEvent {
 ///
 /// The connection runs recovery (what to send); the controller says how much and how fast. Window-based
 /// controllers return `None` from [`Controller::pacing_rate`]; rate-based ones (BBR) drive both.
+///
+/// No call panics, whatever its arguments. When one ACK both reports a loss and covers new data, either
+/// order of [`Controller::on_congestion_event`] and [`Controller::on_ack`] is right.
 pub trait Controller: Debug + Send {
     /// Name for statistics and logs: "cubic", "fixed".
     fn name(&self) -> &'static str;
@@ -81,13 +113,17 @@ pub trait Controller: Debug + Send {
     fn on_ack(&mut self, now: Time, ack: &AckSample);
     /// Fast recovery begins (once per episode).
     fn on_congestion_event(&mut self, now: Time, event: &CongestionEvent);
-    /// Recovery ended: everything up to the episode's `snd_nxt` is acknowledged.
+    /// Recovery, be it after a loss or a timeout, ended: everything up to the episode's `snd_nxt` is
+    /// acknowledged.
     fn on_recovery_exit(&mut self, now: Time);
-    /// The retransmission timer fired (RFC 5681 section 3.1: ssthresh, then cwnd = 1 MSS).
+    /// The retransmission timer fired (RFC 5681 section 3.1: ssthresh, then cwnd = 1 MSS). Call it for
+    /// every expiry: the controller tells repeated ones of the same segment from the first. The window
+    /// then grows by slow start while `in_recovery` lasts, so PRR must not be applied.
     fn on_retransmission_timeout(&mut self, now: Time, event: &CongestionEvent);
     /// The last congestion event or timeout was spurious (Eifel, F-RTO, D-SACK): restore what it took.
     fn on_spurious(&mut self, now: Time);
-    /// Sending resumes after nothing was in flight for `idle` (RFC 5681 section 4.1, RFC 7661).
+    /// Sending resumes after nothing was in flight for `idle` (RFC 5681 section 4.1, RFC 7661). Call it
+    /// however short that was: idle time must not count as time in which the window could have grown.
     fn on_idle_restart(&mut self, now: Time, idle: Duration, rto: Duration);
     /// The largest payload of a segment changed.
     fn on_mss(&mut self, mss: u32);

@@ -1,0 +1,224 @@
+//! Spreads a window over a round trip: a token bucket in exact integer arithmetic.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// A burst lasts at most this long at the paced rate...
+const BURST_TIME: Duration = Duration::from_millis(1);
+/// ...and is at most this large, which is one GSO batch, unless two segments are larger.
+const BURST_MAX: u64 = 64 * 1024;
+
+/// Nanobytes: what one byte per second yields in a nanosecond.
+const NANO: i128 = 1_000_000_000;
+
+/// Says how much may be sent now so that a rate is kept, with bursts bounded in time and size.
+///
+/// The sender may overdraw it (a retransmission that cannot wait, a segment larger than the budget);
+/// the debt delays what follows, so that the rate holds on average.
+#[derive(Clone, Debug)]
+pub struct Pacer {
+    /// Bytes per second, at least 1; None: no pacing.
+    rate: Option<u64>,
+    /// Bytes, at least 1.
+    mss: u32,
+    /// Nanobytes that could be sent at `updated_at`; negative: sent ahead of time.
+    credit: i128,
+    updated_at: Time,
+}
+
+impl Pacer {
+    /// A pacer without a rate: everything may leave at once. `mss` is a segment's largest payload in bytes.
+    #[must_use]
+    pub fn new(mss: u32) -> Self {
+        Self { rate: None, mss: mss.max(1), credit: 0, updated_at: Time::ZERO }
+    }
+
+    /// Sets the rate in bytes per second; None turns pacing off, 0 counts as 1.
+    ///
+    /// Credit and debt in bytes survive a change of rate. Pacing that is turned on begins with one burst.
+    pub fn set_rate(&mut self, now: Time, rate: Option<u64>) {
+        let rate = rate.map(|rate| rate.max(1));
+        if rate == self.rate {
+            return;
+        }
+        self.settle(now);
+        if self.rate.is_none() {
+            self.credit = i128::MAX; // cut to one burst where it is read
+        }
+        self.rate = rate;
+    }
+
+    /// Sets the largest payload of a segment, in bytes.
+    pub fn set_mss(&mut self, mss: u32) {
+        self.mss = mss.max(1);
+    }
+
+    /// Bytes per second; None: no pacing.
+    #[must_use]
+    pub const fn rate(&self) -> Option<u64> {
+        self.rate
+    }
+
+    /// Bytes that may be sent now; `u64::MAX` without a rate.
+    #[must_use]
+    pub fn budget(&self, now: Time) -> u64 {
+        match self.rate {
+            None => u64::MAX,
+            Some(rate) => u64::try_from(self.credit_at(now, rate) / NANO).unwrap_or(0),
+        }
+    }
+
+    /// `bytes` were sent. More than the budget is remembered as debt.
+    pub fn on_sent(&mut self, now: Time, bytes: u64) {
+        if self.rate.is_some() {
+            self.settle(now);
+            self.credit = self.credit.saturating_sub(i128::from(bytes) * NANO);
+        }
+    }
+
+    /// When `want` bytes (or a full burst, if they are more) may be sent; None: now.
+    #[must_use]
+    pub fn next_send_time(&self, now: Time, want: u64) -> Option<Time> {
+        let rate = self.rate?;
+        let want = i128::from(want.min(self.burst(rate))) * NANO;
+        let missing = want.saturating_sub(self.credit_at(now, rate));
+        if missing <= 0 {
+            return None;
+        }
+        let rate = i128::from(rate);
+        let wait = missing / rate + i128::from(missing % rate != 0);
+        // The clock of the credit, not `now`, should `now` lie behind it.
+        Some(now.max(self.updated_at) + Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)))
+    }
+
+    /// Largest burst in bytes: 1 ms at `rate`, from two segments (less would stall batching) to 64 KiB.
+    fn burst(&self, rate: u64) -> u64 {
+        let floor = 2 * u64::from(self.mss);
+        let timed = u128::from(rate) * BURST_TIME.as_nanos() / 1_000_000_000;
+        u64::try_from(timed).unwrap_or(u64::MAX).clamp(floor, BURST_MAX.max(floor))
+    }
+
+    fn credit_at(&self, now: Time, rate: u64) -> i128 {
+        let elapsed = i128::try_from(now.since(self.updated_at).as_nanos()).unwrap_or(i128::MAX);
+        let earned = elapsed.saturating_mul(i128::from(rate));
+        self.credit.saturating_add(earned).min(i128::from(self.burst(rate)) * NANO)
+    }
+
+    /// Brings `credit` up to date.
+    fn settle(&mut self, now: Time) {
+        if let Some(rate) = self.rate {
+            self.credit = self.credit_at(now, rate);
+        }
+        self.updated_at = self.updated_at.max(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MSS: u32 = 1000;
+    const SECOND: u64 = 1_000_000_000;
+
+    fn at(nanos: u64) -> Time {
+        Time::from_nanos(nanos)
+    }
+
+    fn paced(rate: u64) -> Pacer {
+        let mut pacer = Pacer::new(MSS);
+        pacer.set_rate(Time::ZERO, Some(rate));
+        pacer
+    }
+
+    #[test]
+    fn without_a_rate_everything_may_leave_now() {
+        let mut pacer = Pacer::new(MSS);
+        pacer.on_sent(at(5), u64::MAX);
+        assert_eq!(pacer.budget(at(5)), u64::MAX);
+        assert_eq!(pacer.next_send_time(at(5), u64::MAX), None);
+    }
+
+    #[test]
+    fn burst_is_a_millisecond_between_two_segments_and_64_kib() {
+        for (rate, burst) in [
+            (0, 2_000),
+            (1_000_000, 2_000),
+            (5_000_000, 5_000),
+            (65_536_000, 65_536),
+            (12_500_000_000, 65_536),
+            (u64::MAX, 65_536),
+        ] {
+            let pacer = paced(rate);
+            assert_eq!(pacer.budget(at(0)), burst, "at {rate} B/s");
+            assert_eq!(pacer.budget(Time::MAX), burst, "credit does not pile up while idle");
+        }
+        let mut jumbo = Pacer::new(60_000);
+        jumbo.set_rate(at(0), Some(1));
+        assert_eq!(jumbo.budget(at(0)), 120_000);
+    }
+
+    /// Whenever the pacer says "then", it must also say "now" once then has come, and not one
+    /// nanosecond earlier; and the bytes sent over ten seconds must be the rate's.
+    #[test]
+    fn a_sender_that_obeys_gets_exactly_the_rate() {
+        for rate in [3_333, 125_000, 1_000_003, 12_500_000] {
+            let mut pacer = paced(rate);
+            let (mut now, mut sent) = (at(0), 0u64);
+            while now < at(10 * SECOND) {
+                if let Some(then) = pacer.next_send_time(now, u64::from(MSS)) {
+                    assert!(then > now);
+                    assert!(pacer.budget(at(then.as_nanos() - 1)) < u64::from(MSS));
+                    assert!(pacer.budget(then) >= u64::from(MSS));
+                    now = then;
+                }
+                pacer.on_sent(now, u64::from(MSS));
+                sent += u64::from(MSS);
+            }
+            let burst = (rate / 1000).max(2 * u64::from(MSS));
+            assert!(sent.abs_diff(10 * rate) <= burst + u64::from(MSS), "{sent} bytes at {rate} B/s");
+        }
+    }
+
+    #[test]
+    fn debt_delays_what_follows() {
+        let mut pacer = paced(1_000_000); // a byte per microsecond
+        pacer.on_sent(at(0), 12_000); // 2,000 were allowed
+        assert_eq!(pacer.budget(at(0)), 0);
+        assert_eq!(pacer.next_send_time(at(0), 1), Some(at(10_001_000)));
+        assert_eq!(pacer.next_send_time(at(0), u64::MAX), Some(at(12_000_000)), "a full burst is enough");
+        assert_eq!(pacer.budget(at(11_500_000)), 1_500);
+    }
+
+    #[test]
+    fn change_of_rate_keeps_bytes_earned_and_owed() {
+        let mut pacer = paced(1_000_000);
+        pacer.on_sent(at(0), 3_000); // owes 1,000
+        pacer.set_rate(at(500_000), Some(10_000_000)); // 500 paid at the old rate, 500 at the new
+        assert_eq!(pacer.budget(at(550_000)), 0);
+        assert_eq!(pacer.budget(at(650_000)), 1_000);
+        pacer.set_rate(at(650_000), None);
+        assert_eq!(pacer.budget(at(650_000)), u64::MAX);
+        pacer.set_rate(at(700_000), Some(1_000_000));
+        assert_eq!(pacer.budget(at(700_000)), 2_000);
+    }
+
+    #[test]
+    fn no_input_panics_and_a_clock_that_runs_backwards_earns_nothing() {
+        let mut pacer = paced(u64::MAX);
+        pacer.on_sent(Time::MAX, u64::MAX);
+        assert_eq!(pacer.budget(at(0)), 0);
+        pacer.set_mss(u32::MAX);
+        pacer.set_mss(0);
+        pacer.set_rate(at(0), Some(0));
+        assert_eq!(pacer.rate(), Some(1));
+        (0..100).for_each(|_| pacer.on_sent(at(7), u64::MAX));
+        assert_eq!(pacer.budget(Time::MAX), 0);
+        assert_eq!(pacer.next_send_time(at(0), 1), Some(Time::MAX));
+
+        let mut pacer = paced(1_000_000);
+        pacer.on_sent(at(SECOND), 2_000);
+        assert_eq!(pacer.budget(at(0)), 0);
+        assert_eq!(pacer.next_send_time(at(0), 1_000), Some(at(SECOND + 1_000_000)));
+    }
+}

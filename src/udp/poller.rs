@@ -1,0 +1,373 @@
+//! Waiting for a socket, a deadline and a wake-up with one descriptor.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::clock::CLOCK;
+use super::{UdpSocket, WakeFd, sys};
+use crate::time::Time;
+
+/// What [`Poller::wait`] found. Nothing at all is possible: the timeout passed or a signal came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Datagrams wait to be received.
+    pub readable: bool,
+    /// The socket takes datagrams again; only reported under [`Interest::ReadWrite`].
+    pub writable: bool,
+    /// ICMP errors wait. Until [`UdpSocket::poll_error`] has answered `None` each wait returns at once.
+    pub error: bool,
+    /// The deadline of [`Poller::arm`] has come, or an earlier one that it left in place.
+    pub timer: bool,
+    /// Somebody woke us; stays until [`Poller::clear_wake`].
+    pub wake: bool,
+}
+
+/// What of the socket makes the poller ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Nothing: another thread has the socket.
+    Nothing,
+    /// Datagrams and errors that have arrived.
+    Read,
+    /// That, and room to send: only after a send would have blocked, or each wait returns at once.
+    ReadWrite,
+}
+
+/// An epoll set of one UDP socket, one timer and one wake-up; itself a descriptor that others can poll.
+///
+/// Level-triggered throughout. All methods may be called from any thread.
+#[derive(Debug)]
+pub struct Poller {
+    epoll: OwnedFd,
+    timer: OwnedFd,
+    wake: WakeFd,
+    socket: Arc<UdpSocket>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the timer will fire; `Time::MAX` when it is not set.
+    armed: Time,
+    interest: Interest,
+}
+
+const SOCKET: u64 = 0;
+const TIMER: u64 = 1;
+const WAKE: u64 = 2;
+
+impl Poller {
+    /// A poller that watches `socket` for arrivals ([`Interest::Read`]), with no deadline.
+    ///
+    /// # Errors
+    /// When the process or the system is out of descriptors.
+    pub fn new(socket: Arc<UdpSocket>) -> io::Result<Self> {
+        let (epoll, timer) = (sys::epoll()?, sys::timerfd(CLOCK)?);
+        let wake = WakeFd::new()?;
+        let state = Mutex::new(State { armed: Time::MAX, interest: Interest::Nothing });
+        let poller = Self { epoll, timer, wake, socket, state };
+        poller.control(libc::EPOLL_CTL_ADD, poller.timer.as_raw_fd(), libc::EPOLLIN, TIMER)?;
+        poller.control(libc::EPOLL_CTL_ADD, poller.wake.fd(), libc::EPOLLIN, WAKE)?;
+        poller.watch_socket(Interest::Read)?;
+        Ok(poller)
+    }
+
+    /// Waits until something is ready, at most `timeout` (`None`: for ever), to the nanosecond.
+    ///
+    /// Returns early with nothing ready when a signal handler has run. After a `timer` the caller is to
+    /// [`arm`](Self::arm) its next deadline: this one is used up.
+    ///
+    /// # Errors
+    /// Only what the kernel says of broken arguments; none is expected.
+    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Ready> {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 3];
+        let count = match epoll_wait(self.fd(), &mut events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            result => result?,
+        };
+        let mut ready = Ready::default();
+        for event in &events[..count] {
+            let has = |mask: libc::c_int| event.events & mask as u32 != 0;
+            match event.u64 {
+                SOCKET => {
+                    ready.readable = has(libc::EPOLLIN);
+                    ready.writable = has(libc::EPOLLOUT);
+                    ready.error = has(libc::EPOLLERR | libc::EPOLLHUP);
+                }
+                TIMER => {
+                    ready.timer = true;
+                    self.disarm_fired();
+                }
+                _ => ready.wake = true,
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Makes the current or the next wait return. Async-signal-safe; takes no lock; never blocks.
+    pub fn wake(&self) {
+        self.wake.signal();
+    }
+
+    /// Undoes every [`wake`](Self::wake) so far. Look for what the wakers left behind after this, not before.
+    pub fn clear_wake(&self) {
+        self.wake.clear();
+    }
+
+    /// Sees to it that the poller is ready at `deadline` at the latest, by the clock of [`now`](super::now).
+    ///
+    /// A timer that would fire sooner stays: one early wake-up is cheaper than a system call for each
+    /// deadline that moves away, as nearly all do. For the same reason `None` leaves it alone.
+    ///
+    /// # Errors
+    /// Only what the kernel says of broken arguments; none is expected.
+    pub fn arm(&self, deadline: Option<Time>) -> io::Result<()> {
+        let mut state = self.state();
+        let Some(deadline) = deadline.filter(|deadline| *deadline < state.armed) else { return Ok(()) };
+        let nanos = deadline.as_nanos().max(1); // zero would mean "never"
+        let value = libc::timespec {
+            tv_sec: (nanos / 1_000_000_000) as libc::time_t,
+            tv_nsec: (nanos % 1_000_000_000) as libc::c_long,
+        };
+        let once =
+            libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        let timer = self.timer.as_raw_fd();
+        // SAFETY: `once` is live; the old setting is not asked for.
+        sys::check(unsafe {
+            libc::timerfd_settime(timer, libc::TFD_TIMER_ABSTIME, &raw const once, ptr::null_mut())
+        })?;
+        state.armed = deadline;
+        Ok(())
+    }
+
+    /// Changes what of the socket makes the poller ready; no system call when it is so already.
+    ///
+    /// # Errors
+    /// When the kernel is out of memory for the epoll set.
+    pub fn watch_socket(&self, interest: Interest) -> io::Result<()> {
+        let mut state = self.state();
+        let operation = match (state.interest, interest) {
+            (old, new) if old == new => return Ok(()),
+            (Interest::Nothing, _) => libc::EPOLL_CTL_ADD,
+            // Not an empty mask: epoll reports errors even so.
+            (_, Interest::Nothing) => libc::EPOLL_CTL_DEL,
+            _ => libc::EPOLL_CTL_MOD,
+        };
+        let events = match interest {
+            Interest::Nothing => 0,
+            Interest::Read => libc::EPOLLIN,
+            Interest::ReadWrite => libc::EPOLLIN | libc::EPOLLOUT,
+        };
+        self.control(operation, self.socket.as_raw_fd(), events, SOCKET)?;
+        state.interest = interest;
+        Ok(())
+    }
+
+    /// The descriptor that is readable (POLLIN) whenever [`wait`](Self::wait) would return at once.
+    /// Only poll it: it stays this object's own.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+
+    fn control(&self, operation: libc::c_int, fd: RawFd, events: libc::c_int, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: events as u32, u64: token };
+        // SAFETY: `event` is live and the kernel copies it.
+        sys::check(unsafe { libc::epoll_ctl(self.fd(), operation, fd, &raw mut event) }).map(drop)
+    }
+
+    /// Takes the firing out of the timer, so that it is not reported again.
+    fn disarm_fired(&self) {
+        let mut state = self.state();
+        let mut expirations = [0u8; 8];
+        let timer = self.timer.as_raw_fd();
+        // SAFETY: reads into 8 live bytes.
+        let length = unsafe { libc::read(timer, expirations.as_mut_ptr().cast(), expirations.len()) };
+        if length > 0 {
+            state.armed = Time::MAX; // else another thread was faster, and may have armed it since
+        }
+    }
+
+    /// No code that can panic runs under this lock.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The kernel's own timespec, 64 bits wide on every machine.
+#[repr(C)]
+struct KernelTimespec {
+    seconds: i64,
+    nanos: i64,
+}
+
+static HAS_EPOLL_PWAIT2: AtomicBool = AtomicBool::new(true);
+
+/// `epoll_wait` with a timeout in nanoseconds: `epoll_pwait2` of Linux 5.11, else `ppoll` in front.
+fn epoll_wait(
+    epoll: RawFd,
+    events: &mut [libc::epoll_event],
+    timeout: Option<Duration>,
+) -> io::Result<usize> {
+    if HAS_EPOLL_PWAIT2.load(Ordering::Relaxed) {
+        match epoll_pwait2(epoll, events, timeout) {
+            // Absent, or barred by an old container's filter.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                HAS_EPOLL_PWAIT2.store(false, Ordering::Relaxed);
+            }
+            result => return result,
+        }
+    }
+    ppoll_then_epoll_wait(epoll, events, timeout)
+}
+
+fn epoll_pwait2(
+    epoll: RawFd,
+    events: &mut [libc::epoll_event],
+    timeout: Option<Duration>,
+) -> io::Result<usize> {
+    let timeout = timeout.map(|timeout| KernelTimespec {
+        seconds: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        nanos: i64::from(timeout.subsec_nanos()),
+    });
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let no_mask = ptr::null::<libc::sigset_t>();
+    let capacity = events.len();
+    // SAFETY: the kernel writes at most `capacity` events; the timeout is null or lives above; no mask.
+    let count = unsafe {
+        libc::syscall(libc::SYS_epoll_pwait2, epoll, events.as_mut_ptr(), capacity, timeout, no_mask, 0usize)
+    };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+fn ppoll_then_epoll_wait(
+    epoll: RawFd,
+    events: &mut [libc::epoll_event],
+    timeout: Option<Duration>,
+) -> io::Result<usize> {
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos() as libc::c_long,
+    });
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let mut poll = libc::pollfd { fd: epoll, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live pollfd; the timeout is null or lives above; no mask.
+    sys::check(unsafe { libc::ppoll(&raw mut poll, 1, timeout, ptr::null()) })?;
+    let capacity = events.len() as libc::c_int;
+    // SAFETY: the kernel writes at most `capacity` events.
+    let count = sys::check(unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), capacity, 0) })?;
+    Ok(count as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::udp::{ReceiveBatch, SocketOptions, Transmit, UdpIo, now};
+    use std::thread;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const NOTHING: Ready =
+        Ready { readable: false, writable: false, error: false, timer: false, wake: false };
+
+    fn poller() -> Poller {
+        let local = "127.0.0.1:0".parse().unwrap();
+        Poller::new(Arc::new(UdpSocket::bind(local, SocketOptions::default()).unwrap())).unwrap()
+    }
+
+    fn send_to(poller: &Poller, to: std::net::SocketAddr) {
+        let datagram = Transmit { to, from: None, ecn: None, segment_size: None, bytes: b"x" };
+        poller.socket.send(&mut [datagram]).unwrap();
+    }
+
+    /// What a program sees that waits for our descriptor with poll(2).
+    fn is_readable(poller: &Poller, timeout_ms: i32) -> bool {
+        let mut poll = libc::pollfd { fd: poller.fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one live pollfd.
+        unsafe { libc::poll(&raw mut poll, 1, timeout_ms) == 1 }
+    }
+
+    #[test]
+    fn a_timeout_is_kept_to_the_fraction_of_a_millisecond() {
+        let poller = poller();
+        for wait in [epoll_wait, ppoll_then_epoll_wait] {
+            let mut events = [libc::epoll_event { events: 0, u64: 0 }; 3];
+            let (start, timeout) = (now(), Duration::from_micros(300));
+            assert_eq!(wait(poller.fd(), &mut events, Some(timeout)).unwrap(), 0);
+            let waited = now() - start;
+            assert!(waited >= timeout && waited < Duration::from_millis(50), "{waited:?}");
+        }
+    }
+
+    #[test]
+    fn the_timer_fires_on_time_and_once() {
+        let poller = poller();
+        let deadline = now() + Duration::from_millis(20);
+        poller.arm(Some(deadline)).unwrap();
+        assert!(!is_readable(&poller, 0));
+        assert!(is_readable(&poller, 1000));
+        assert!(now() >= deadline, "too early");
+        assert!(now() - deadline < Duration::from_millis(5), "late by {:?}", now() - deadline);
+        assert_eq!(poller.wait(None).unwrap(), Ready { timer: true, ..NOTHING });
+        assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), NOTHING);
+        assert!(!is_readable(&poller, 0));
+    }
+
+    #[test]
+    fn only_an_earlier_deadline_moves_the_timer() {
+        let poller = poller();
+        let start = now();
+        poller.arm(Some(start + SECOND * 60)).unwrap();
+        poller.arm(Some(start + Duration::from_millis(10))).unwrap();
+        poller.arm(Some(start + SECOND * 30)).unwrap();
+        poller.arm(None).unwrap();
+        assert!(poller.wait(Some(SECOND)).unwrap().timer);
+        poller.arm(Some(Time::ZERO)).unwrap();
+        assert!(poller.wait(Some(SECOND)).unwrap().timer, "a deadline that has passed fires at once");
+    }
+
+    #[test]
+    fn a_wake_up_from_another_thread_ends_the_wait_and_stays_until_cleared() {
+        let poller = poller();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| poller.wait(Some(SECOND * 10)).unwrap());
+            poller.wake();
+            assert_eq!(waiter.join().unwrap(), Ready { wake: true, ..NOTHING });
+        });
+        assert!(is_readable(&poller, 0));
+        poller.clear_wake();
+        assert!(!is_readable(&poller, 0));
+    }
+
+    #[test]
+    fn a_datagram_makes_the_nested_descriptor_readable_unless_the_socket_is_another_s() {
+        let poller = poller();
+        send_to(&poller, poller.socket.local_addr());
+        assert!(is_readable(&poller, 1000));
+        assert_eq!(poller.wait(None).unwrap(), Ready { readable: true, ..NOTHING });
+
+        poller.watch_socket(Interest::Nothing).unwrap();
+        assert!(!is_readable(&poller, 0));
+        poller.watch_socket(Interest::ReadWrite).unwrap();
+        assert_eq!(poller.wait(None).unwrap(), Ready { readable: true, writable: true, ..NOTHING });
+
+        poller.watch_socket(Interest::Read).unwrap();
+        poller.socket.receive(&mut ReceiveBatch::new()).unwrap();
+        assert!(!is_readable(&poller, 0));
+    }
+
+    #[test]
+    fn an_icmp_error_is_ready_until_it_is_read() {
+        let poller = poller();
+        let closed = self::poller().socket.local_addr();
+        send_to(&poller, closed);
+        assert_eq!(poller.wait(Some(SECOND)).unwrap(), Ready { error: true, ..NOTHING });
+        assert_eq!(poller.socket.poll_error().unwrap().unwrap().to, closed);
+        assert_eq!(poller.socket.poll_error().unwrap(), None);
+        assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), NOTHING);
+    }
+}
