@@ -1,4 +1,5 @@
 //! Compiles C programs against the library under test and runs them.
+#![allow(dead_code)] // each test program uses its part
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,24 +13,24 @@ const STATIC_LIBS: [&str; 7] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm",
 
 /// Which library a program is linked with.
 #[derive(Clone, Copy, Debug)]
-pub enum Linking {
+pub(crate) enum Linking {
     Static,
     Shared,
 }
 
 /// The directory of the libraries under test: `cargo test` builds them beside the test, `cargo build` does not.
-pub fn library_dir() -> PathBuf {
+pub(crate) fn library_dir() -> PathBuf {
     let exe = std::env::current_exe().expect("a test knows its own path");
     exe.parent().expect("an executable lies in a directory").to_path_buf()
 }
 
 /// The top directory of the repository.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A fresh empty directory for one test.
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).expect("target/tmp is writable");
@@ -37,8 +38,7 @@ pub fn scratch(name: &str) -> PathBuf {
 }
 
 /// The C compiler that `cc` finds, with its environment.
-pub fn compiler() -> Command {
-    let host = concat!(env!("CARGO_MANIFEST_DIR"), ""); // cc wants some output directory and never writes to it here
+pub(crate) fn compiler() -> Command {
     let target = option_env!("RTCP_TEST_TARGET").map_or_else(this_linux, str::to_owned);
     cc::Build::new()
         .cargo_metadata(false)
@@ -47,7 +47,7 @@ pub fn compiler() -> Command {
         .host(&target)
         .opt_level(1)
         .debug(true)
-        .out_dir(host)
+        .out_dir(env!("CARGO_TARGET_TMPDIR"))
         .get_compiler()
         .to_command()
 }
@@ -57,7 +57,7 @@ fn this_linux() -> String {
 }
 
 /// Compiles `sources` (paths from the repository's top) into `out`, warnings being errors.
-pub fn build(sources: &[&str], linking: Linking, out: &Path) {
+pub(crate) fn build(sources: &[&str], linking: Linking, out: &Path) {
     let mut cc = compiler();
     cc.args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
         .args(["-Iinclude", "-Ic-examples"])
@@ -81,7 +81,7 @@ pub fn build(sources: &[&str], linking: Linking, out: &Path) {
 }
 
 /// Runs a command that must succeed and returns its output; what it said is in the panic otherwise.
-pub fn check(command: &mut Command) -> String {
+pub(crate) fn check(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -91,7 +91,7 @@ pub fn check(command: &mut Command) -> String {
 
 /// How much longer than usual everything may take: `RTCP_C_RUNNER` is a command put before every C program, such as
 /// `valgrind -q --error-exitcode=99 --leak-check=full`.
-pub fn patience() -> u32 {
+pub(crate) fn patience() -> u32 {
     if runner().is_empty() { 1 } else { 20 }
 }
 
@@ -101,7 +101,7 @@ fn runner() -> Vec<String> {
 }
 
 /// A running program; killed when dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     name: String,
     stdout: BufReader<ChildStdout>,
@@ -110,15 +110,15 @@ pub struct Running {
 
 /// How a program ended and what it printed (without what [`Running::line`] took).
 #[derive(Debug)]
-pub struct Ended {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Running {
     /// Starts `program` with `args`, under `RTCP_C_RUNNER` if that is set.
-    pub fn start<S: AsRef<OsStr>>(program: &Path, args: &[S]) -> Self {
+    pub(crate) fn start<S: AsRef<OsStr>>(program: &Path, args: &[S]) -> Self {
         let mut words = runner();
         words.push(program.display().to_string());
         let mut command = Command::new(&words[0]);
@@ -131,26 +131,26 @@ impl Running {
     }
 
     /// The next line on its standard output; empty at the end of it.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("stdout is text");
         line.trim_end().to_owned()
     }
 
     /// The address in the `listening ADDR:PORT` line that servers begin with.
-    pub fn address(&mut self) -> String {
+    pub(crate) fn address(&mut self) -> String {
         let line = self.line();
         let address = line.strip_prefix("listening ").map(str::to_owned);
         address.unwrap_or_else(|| panic!("{}: said {line:?} instead of where it listens", self.name))
     }
 
     /// Sends it a signal by name, such as `INT`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         check(Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()));
     }
 
     /// Waits until it ends; one that does not end within the limit fails the test.
-    pub fn wait(mut self, limit: Duration) -> Ended {
+    pub(crate) fn wait(mut self, limit: Duration) -> Ended {
         let deadline = Instant::now() + limit * patience();
         let status = loop {
             match self.child.try_wait().expect("it is our child") {
@@ -185,12 +185,12 @@ impl Drop for Running {
 
 impl Ended {
     /// Its exit code; a death by signal fails the test.
-    pub fn code(&self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
     }
 
     /// Asserts its exit code and hands it back.
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code(), code, "{self:?}");
         self
     }
