@@ -81,7 +81,6 @@ static rtcp_config *configure(void)
     rtcp_config_set_int(cfg, RTCP_OPT_UDP_BUFFER, 4 << 20);
     rtcp_config_set_int(cfg, RTCP_OPT_IDLE_TIMEOUT_MS, 30000);
     rtcp_config_set_int(cfg, RTCP_OPT_KEEPALIVE_MS, 3000);
-    rtcp_config_set_int(cfg, RTCP_OPT_IO_TIMEOUT_MS, -1);
     rtcp_config_set_int(cfg, RTCP_OPT_IO_THREAD, !opt.no_thread);
     rtcp_config_set_int(cfg, RTCP_OPT_OFFLOAD, !opt.no_gso);
     rtcp_config_set_int(cfg, RTCP_OPT_INTEGRITY, !opt.no_crc);
@@ -213,7 +212,9 @@ static int accept_one(void)
             return n;
         if (n == 1 && (e.events & RTCP_EVENT_ACCEPTED)) {
             connection = e.conn;
-            return signal_seen != 0 ? RTCP_EINTR : RTCP_OK;
+            if (signal_seen != 0)
+                return RTCP_EINTR;
+            return rtcp_set_int(connection, RTCP_OPT_IO_TIMEOUT_MS, -1); /* only one client: waiting for it is right */
         }
     }
 }

@@ -119,6 +119,9 @@ static int send_all(const void *data, size_t len)
 {
     const unsigned char *p = data;
     while (len > 0) {
+        int ready = rtcp_poll(connection, RTCP_EVENT_READABLE, 0);
+        if (ready != RTCP_OK && ready != RTCP_ETIMEDOUT)
+            return ready < 0 ? ready : EARLY_VERDICT; /* bytes are still to be sent: it can only be a refusal */
         rtcp_ssize n = rtcp_send(connection, p, len);
         if (n < 0 && n != RTCP_ETIMEDOUT)
             return (int)n;
@@ -127,9 +130,6 @@ static int send_all(const void *data, size_t len)
             len -= (size_t)n;
         }
         show_progress(false);
-        int ready = rtcp_poll(connection, RTCP_EVENT_READABLE, 0);
-        if (ready != RTCP_OK && ready != RTCP_ETIMEDOUT)
-            return ready < 0 ? ready : EARLY_VERDICT;
     }
     return RTCP_OK;
 }
