@@ -86,7 +86,7 @@ static void show_progress(bool last)
 {
     static double shown_at, rate; /* rate: bytes a second, smoothed */
     static uint64_t shown;
-    static const char bar[] = "==============================>";
+    static const char bar[] = "=============================>";
     rtcp_stats st;
     double now = seconds(), span = now - (shown_at > 0 ? shown_at : started);
     if (opt.quiet || !isatty(STDERR_FILENO) || (!last && span < LOOK_MS / 1000.0))
@@ -98,7 +98,7 @@ static void show_progress(bool last)
     if (done > file.len)
         done = file.len;
     double latest = span > 0 ? (double)(done - shown) / span : 0;
-    rate = shown_at > 0 ? 0.8 * rate + 0.2 * latest : latest;
+    rate = last ? (double)done / (now - started) : shown_at > 0 ? 0.8 * rate + 0.2 * latest : latest;
     shown_at = now;
     shown = done;
 
@@ -235,10 +235,13 @@ static void print_json(int code, const char *result, double secs, const rtcp_sta
 static void report(int code, int rc, enum verdict verdict)
 {
     char detail[256] = "";
-    const char *result = file.fault != NULL ? file.fault : rc == RTCP_OK ? filemsg_verdict_text(verdict) : rtcp_strerror(rc);
+    const char *result = signal_seen != 0 && rc != RTCP_OK ? "interrupted"
+                         : file.fault != NULL ? file.fault
+                         : rc == RTCP_OK ? filemsg_verdict_text(verdict)
+                         : rtcp_strerror(rc);
     double secs = seconds() - started;
     rtcp_stats st;
-    if (rc != RTCP_OK && file.fault == NULL)
+    if (rc != RTCP_OK && file.fault == NULL && signal_seen == 0)
         rtcp_last_error_message(detail, sizeof detail);
     if (rtcp_get_stats(connection, &st, sizeof st) != RTCP_OK)
         memset(&st, 0, sizeof st);
