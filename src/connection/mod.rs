@@ -2,96 +2,63 @@
 //!
 //! Methods come in four kinds: `handle_*` (inputs), `poll_*` (outputs), plain verbs (application
 //! commands), nouns and `is_*` (questions). Any order of calls is legal; a spurious call is a no-op.
+//!
+//! The path of a byte: [`Connection::write`] copies it into `send_buffer`; `output` asks `chunks` what may
+//! leave and copies it once more, into the datagram; the peer's `input` checks it and puts it into
+//! `receive_buffer`; its ACK comes back through `ack` to `sender`, which keeps the `scoreboard` and lets
+//! `recovery` and [`congestion`] decide what that means.
+
 pub mod congestion;
-pub mod error;
-pub mod handshake;
 pub mod pacer;
 pub mod rtt;
-pub mod stats;
-pub mod time_wait;
 
-use std::time::Duration;
+mod ack;
+mod ack_policy;
+mod app;
+mod chunks;
+mod config;
+mod error;
+mod handshake;
+mod input;
+mod keepalive;
+mod limiter;
+mod loss_rate;
+mod opening;
+mod output;
+mod prr;
+mod rack;
+mod receive_buffer;
+mod receiver;
+mod recovery;
+mod ring;
+mod scoreboard;
+mod send_buffer;
+mod sender;
+mod seq_space;
+mod state;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod time_wait;
+mod timers;
 
 use crate::time::Time;
-use crate::wire::{Segment, SeqNum};
+use crate::wire::{Integrity, SeqNum, crc_key};
 
+pub use config::{Config, Identity, IntegrityMode};
+pub use congestion::Algorithm;
 pub use error::{Error, ReadError, WriteError};
-pub use handshake::{Offer, Terms};
+pub use handshake::{Offer, Terms, emit_syn_ack};
+pub use output::Transmit;
+pub use state::State;
 pub use stats::Stats;
-pub use time_wait::TimeWait;
+pub use time_wait::{MSL, TimeWait, Verdict};
 
-/// CRC-32C and the extension option.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum IntegrityMode {
-    /// Never offered, never accepted: a plain RFC 9293 peer.
-    Off,
-    /// Offered; a peer without it is served with the 16-bit sum.
-    #[default]
-    Offer,
-    /// A peer without it is refused.
-    Require,
-}
-
-/// Congestion-control algorithm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Algorithm {
-    /// RFC 9438.
-    #[default]
-    Cubic,
-    /// A fixed window of this many bytes.
-    Fixed(u64),
-}
-
-/// What one connection is configured with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Largest UDP payload to send, bytes (header included).
-    pub max_datagram: usize,
-    /// Largest UDP payload the path's interface takes: what the MSS option of our SYN announces (plus 20).
-    pub max_receive_datagram: usize,
-    /// Largest send buffer, bytes.
-    pub send_buffer: usize,
-    /// Largest receive buffer, bytes; auto-tuning grows towards it.
-    pub recv_buffer: usize,
-    /// Limit of the handshake.
-    pub connect_timeout: Duration,
-    /// Close after this long without any segment from the peer.
-    pub idle_timeout: Option<Duration>,
-    /// Probe an idle peer this often (RFC 9293 3.8.4; off by default).
-    pub keepalive: Option<Duration>,
-    /// Give up after this long without progress (RFC 9293 R2).
-    pub user_timeout: Duration,
-    /// False: Nagle's algorithm (RFC 9293 3.7.4).
-    pub nodelay: bool,
-    /// Congestion control.
-    pub algorithm: Algorithm,
-    /// Integrity.
-    pub integrity: IntegrityMode,
-}
-
-/// Names and secrets of one connection, chosen by the endpoint.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity {
-    /// Inner ports.
-    pub local_port: u16,
-    /// Inner port of the peer.
-    pub peer_port: u16,
-    /// Our initial sequence number (RFC 6528, keyed).
-    pub iss: SeqNum,
-    /// Offset of our timestamp clock: keyed PRF of the tuple.
-    pub ts_offset: u32,
-}
-
-/// One GSO batch that `poll_transmit` appended to its buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// Bytes appended in all.
-    pub size: usize,
-    /// Size of each datagram but the last, if there are several.
-    pub segment_size: Option<usize>,
-    /// Mark as ECN-capable.
-    pub ect: bool,
-}
+use handshake::Opening;
+use keepalive::Keepalive;
+use limiter::Limiter;
+use receiver::{Receiver, window_shift};
+use sender::Sender;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,126 +69,315 @@ pub enum End {
     Failed(Error),
 }
 
-/// One stream.
+/// One stream: the send half, the receive half, and the state that ties them together.
 #[derive(Debug)]
-pub struct Connection {}
+pub struct Connection {
+    config: Config,
+    identity: Identity,
+    state: State,
+    terms: Terms,
+    /// CRC keys: of what we send, of what we receive. With the extension only.
+    keys: Option<(u32, u32)>,
+    snd: Sender,
+    rcv: Receiver,
+    opening: Opening,
+    /// Why it failed, if it did.
+    failure: Option<Error>,
+    end: Option<End>,
+    established: bool,
+    /// `read` has returned 0.
+    eof_read: bool,
+    /// `close` was called: nobody reads any more.
+    is_closed_by_app: bool,
+    /// Bytes of the peer were thrown away after `close`.
+    has_discarded: bool,
+    reset_pending: bool,
+    /// Nonce of a PROBE to be echoed.
+    echo: Option<[u8; 8]>,
+    /// A segment without data at SND.NXT-1 is due: window probe or keep-alive.
+    probe_pending: bool,
+    /// Zero-window probing: when the next is due, how many went unanswered.
+    persist: Option<(Time, u32)>,
+    /// What is unacknowledged has been so, without progress, since.
+    stalled_since: Option<Time>,
+    keepalive: Keepalive,
+    challenges: Limiter,
+    /// Timeouts in LAST-ACK with all data acknowledged.
+    last_ack_timeouts: u32,
+    time_wait_until: Time,
+    /// When empty buffers give their memory back.
+    release_at: Option<Time>,
+    last_active: Time,
+    stats: Stats,
+}
 
-#[allow(unused_variables, missing_docs, clippy::all)]
+/// In LAST-ACK with all data acknowledged, this many unanswered FINs are an orderly close: the peer has
+/// everything and is gone.
+const LAST_ACK_TIMEOUTS: u32 = 5;
+
 impl Connection {
-    /// Active open: SYN-SENT; the SYN leaves with the next poll_transmit.
+    fn new(now: Time, config: &Config, identity: Identity, state: State) -> Self {
+        let payload = Terms::UNKNOWN.segment_payload(config.max_datagram);
+        Self {
+            identity,
+            state,
+            terms: Terms::UNKNOWN,
+            keys: None,
+            snd: Sender::new(now, identity.iss, config.send_buffer, config.algorithm, payload),
+            rcv: Receiver::new(now, config.recv_buffer),
+            opening: Opening::new(now, config.connect_timeout, state == State::SynSent),
+            failure: None,
+            end: None,
+            established: false,
+            eof_read: false,
+            is_closed_by_app: false,
+            has_discarded: false,
+            reset_pending: false,
+            echo: None,
+            probe_pending: false,
+            persist: None,
+            stalled_since: None,
+            keepalive: Keepalive::default(),
+            challenges: Limiter::new(identity.ts_offset ^ identity.iss.get()),
+            last_ack_timeouts: 0,
+            time_wait_until: Time::MAX,
+            release_at: None,
+            last_active: now,
+            stats: Stats::default(),
+            config: config.clone(),
+        }
+    }
+
+    /// Active open (RFC 9293 3.10.1): SYN-SENT; the SYN leaves with the next [`Self::poll_transmit`].
+    #[must_use]
     pub fn connect(now: Time, config: &Config, identity: Identity) -> Self {
-        todo!()
-    }
-    /// Passive open, SYN-RECEIVED: the endpoint has sent the SYN-ACK (from `handshake::emit_syn_ack`, with these
-    /// `terms`) and has just received a segment that acknowledges it (which it hands to handle_segment next).
-    /// `syn_ack_sent`: when, if known (RTT sample), and whether it was sent once only (Karn).
-    pub fn accept(now: Time, config: &Config, identity: Identity, offer: &Offer, terms: Terms, syn_ack_sent: Option<Time>) -> Self {
-        todo!()
+        let mut connection = Self::new(now, config, identity, State::SynSent);
+        connection.rcv.shift = window_shift(config.recv_buffer);
+        connection
     }
 
-    // inputs
-    /// A segment for this connection. `datagram` = the bytes `segment` was parsed from; integrity is checked here
-    /// (corrupt ones are counted and dropped). `ce`: congestion experienced mark. `exact`: the outer tuple and the ports
-    /// name exactly this connection (always true when called from the mux's lookup).
-    pub fn handle_segment(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8], ce: bool) {
-        todo!()
-    }
-    pub fn handle_timeout(&mut self, now: Time) {
-        todo!()
-    }
-    /// ICMP port unreachable for this peer (only SYN-SENT and LAST-ACK take notice, RFC 5927). Not called for
-    /// connections begun with rtcp_receiver_connect.
-    pub fn handle_refused(&mut self, now: Time) {
-        todo!()
-    }
-
-    // outputs
-    /// Appends one GSO batch of at most `max_segments` equal segments (the last may be shorter) to `out`.
-    pub fn poll_transmit(&mut self, now: Time, max_segments: usize, out: &mut Vec<u8>) -> Option<Transmit> {
-        todo!()
-    }
-    /// Cheap: might poll_transmit return something now?
-    pub fn wants_transmit(&self, now: Time) -> bool {
-        todo!()
-    }
-    pub fn poll_timeout(&self) -> Option<Time> {
-        todo!()
+    /// Passive open, SYN-RECEIVED: the endpoint has answered the peer's SYN with [`emit_syn_ack`] under these
+    /// `terms`, and has received a segment that acknowledges it, which it hands to
+    /// [`Self::handle_segment`] next. `syn_ack_sent`: when, if it was sent once only (Karn's algorithm).
+    #[must_use]
+    pub fn accept(
+        now: Time,
+        config: &Config,
+        identity: Identity,
+        offer: &Offer,
+        terms: Terms,
+        syn_ack_sent: Option<Time>,
+    ) -> Self {
+        let mut connection = Self::new(now, config, identity, State::SynReceived);
+        connection.adopt(now, offer, terms);
+        if let Some(sent) = syn_ack_sent {
+            connection.snd.rtt.on_sample(now - sent);
+        }
+        connection
     }
 
-    // application
-    pub fn write(&mut self, now: Time, data: &[u8]) -> Result<usize, WriteError> {
-        todo!()
-    }
-    /// Ok(0): the peer finished (end of stream).
-    pub fn read(&mut self, now: Time, out: &mut [u8]) -> Result<usize, ReadError> {
-        todo!()
-    }
-    /// FIN after the queued bytes. Idempotent.
-    pub fn finish(&mut self, now: Time) {
-        todo!()
-    }
-    /// finish(), and the application will never read again: unread bytes are dropped; the peer gets a RST for
-    /// further data, but only after it has acknowledged all of ours.
-    pub fn close(&mut self, now: Time) {
-        todo!()
-    }
-    /// RST (queued for the next poll_transmit) and end with Error::Aborted.
-    pub fn abort(&mut self, now: Time) {
-        todo!()
-    }
-    pub fn set_nodelay(&mut self, now: Time, nodelay: bool) {
-        todo!()
-    }
-    pub fn set_keepalive(&mut self, now: Time, interval: Option<Duration>) {
-        todo!()
-    }
-    pub fn set_idle_timeout(&mut self, now: Time, limit: Option<Duration>) {
-        todo!()
-    }
-    pub fn set_user_timeout(&mut self, now: Time, limit: Duration) {
-        todo!()
+    /// Takes over what the peer's SYN said and both agreed on.
+    fn adopt(&mut self, now: Time, offer: &Offer, terms: Terms) {
+        self.terms = terms;
+        let (iss, irs) = (self.identity.iss, offer.isn);
+        self.keys = terms.extension.then(|| (crc_key(iss, irs), crc_key(irs, iss)));
+        self.rcv.space = seq_space::SeqSpace::new(irs);
+        let (peer_shift, own_shift) = terms.window_scale.unwrap_or((0, 0));
+        self.rcv.shift = own_shift;
+        if terms.timestamps
+            && let Some(value) = offer.timestamp
+        {
+            self.rcv.set_ts_recent(now, value);
+        }
+        self.snd.extension = terms.extension && terms.timestamps;
+        self.snd.shift = peer_shift;
+        self.snd.wnd = u64::from(offer.window); // unscaled in a SYN (RFC 7323 2.2)
+        self.snd.max_wnd = self.snd.wnd;
+        self.set_payload(terms.segment_payload(self.config.max_datagram));
     }
 
-    // questions
-    /// read() would return bytes, the end of the stream not yet returned as Ok(0), or a failure.
-    pub fn is_readable(&self) -> bool {
-        todo!()
+    fn set_payload(&mut self, payload: usize) {
+        self.snd.mss = payload;
+        self.snd.cc.on_mss(u32::try_from(payload).unwrap_or(u32::MAX));
     }
-    /// Connected and at least a quarter of the send buffer is free, or write() would fail.
-    pub fn is_writable(&self) -> bool {
-        todo!()
+
+    /// The only place that assigns the state.
+    fn enter(&mut self, next: State) {
+        assert!(self.state.can_enter(next), "{:?} -> {next:?} is not in the table", self.state);
+        log::debug!("{} {:?} -> {next:?}", self.identity, self.state);
+        self.state = next;
     }
-    /// Every byte written, and the FIN if finish() was called, is acknowledged.
-    pub fn is_acked(&self) -> bool {
-        todo!()
+
+    /// Integrity of everything we send once both SYNs are known.
+    const fn integrity(&self) -> Integrity {
+        match self.keys {
+            Some((key, _)) => Integrity::Crc { key },
+            None => Integrity::Checksum,
+        }
     }
+
+    /// Our timestamp clock: 1 ms ticks from a secret offset (RFC 7323 5.4).
+    #[allow(clippy::cast_possible_truncation)] // modulo 2^32 is the point
+    fn ts_now(&self, now: Time) -> u32 {
+        (now.as_millis() as u32).wrapping_add(self.identity.ts_offset)
+    }
+
+    /// The millisecond that an echoed timestamp stands for; None if it is from the future.
+    fn echoed_ms(&self, now: Time, ecr: u32) -> Option<u64> {
+        let age = self.ts_now(now).wrapping_sub(ecr);
+        ((age as i32) >= 0).then(|| now.as_millis().saturating_sub(u64::from(age)))
+    }
+
+    /// It failed: nothing more is sent but perhaps an RST; what has arrived can still be read.
+    fn fail(&mut self, error: Error, reset: bool) {
+        if self.state == State::Closed {
+            return;
+        }
+        log::debug!("{} failed in {:?}: {error}", self.identity, self.state);
+        self.reset_pending = reset && self.state != State::SynSent;
+        self.enter(State::Closed);
+        if self.end.is_none() {
+            self.failure = Some(error);
+            self.end = Some(End::Failed(error));
+        }
+    }
+
+    /// Closed in good order, or with nothing left that matters to the application.
+    fn finish_quietly(&mut self) {
+        self.update_end();
+        self.enter(State::Closed);
+        if self.end.is_none() && self.snd.is_data_acked() && self.rcv.fin_received {
+            return; // orderly once the application has read to the end
+        }
+        self.end.get_or_insert(End::Orderly);
+    }
+
+    fn update_end(&mut self) {
+        let nobody_reads = self.eof_read || self.is_closed_by_app;
+        let delivered = self.snd.fin_queued && self.snd.is_data_acked() && self.established;
+        let peer_done = self.rcv.fin_received || (self.is_closed_by_app && self.snd.is_fin_acked());
+        if self.end.is_none() && nobody_reads && delivered && peer_done {
+            self.end = Some(End::Orderly);
+        }
+    }
+
+    /// The state, RFC 9293 3.3.2.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// `read` would return bytes, the end of the stream not yet returned as 0, or a failure.
+    #[must_use]
+    pub const fn is_readable(&self) -> bool {
+        self.rcv.buffer.readable() > 0 || (self.rcv.fin_received && !self.eof_read) || self.failure.is_some()
+    }
+
+    /// Connected and at least a quarter of the send buffer is free, or `write` would fail.
+    #[must_use]
+    pub const fn is_writable(&self) -> bool {
+        let buffer = &self.snd.buffer;
+        self.failure.is_some()
+            || self.snd.fin_queued
+            || (self.established && buffer.free() >= buffer.limit().div_ceil(4))
+    }
+
+    /// Every byte written, and the FIN if `finish` was called, is acknowledged.
+    #[must_use]
+    pub const fn is_acked(&self) -> bool {
+        self.established && self.snd.una >= self.snd.end()
+    }
+
     /// The handshake completed (stays true).
-    pub fn is_established(&self) -> bool {
-        todo!()
+    #[must_use]
+    pub const fn is_established(&self) -> bool {
+        self.established
     }
-    /// How it ended, once it has: for an orderly end, only after read() returned Ok(0) (or close() was called).
-    pub fn end(&self) -> Option<End> {
-        todo!()
+
+    /// How it ended, once it has: an orderly end only after `read` returned 0 (or `close` was called).
+    #[must_use]
+    pub const fn end(&self) -> Option<End> {
+        self.end
     }
-    /// Nothing more to send, receive or wait for: the endpoint may drop it (after moving `time_wait()` into its table).
+
+    /// Nothing more to send or to wait for: the endpoint may drop it once the application has.
+    #[must_use]
     pub fn is_drained(&self) -> bool {
-        todo!()
+        self.state == State::Closed && !self.reset_pending
     }
+
     /// What TIME-WAIT must keep, if this connection is in TIME-WAIT.
+    #[must_use]
     pub fn time_wait(&self) -> Option<TimeWait> {
-        todo!()
+        (self.state == State::TimeWait).then(|| TimeWait {
+            local_port: self.identity.local_port,
+            peer_port: self.identity.peer_port,
+            snd_nxt: self.snd.space.wrap(self.snd.nxt),
+            rcv_nxt: self.rcv.space.wrap(self.rcv.nxt()),
+            timestamps: self.terms.timestamps.then(|| (self.rcv.ts_echo(), self.identity.ts_offset)),
+            keys: self.keys,
+            zero_checksum: self.terms.zero_checksum,
+            expires: self.time_wait_until,
+        })
     }
-    /// Bytes taken by write() so far / acknowledged so far (payload only).
-    pub fn bytes_written(&self) -> u64 {
-        todo!()
+
+    /// How long after the last ACK a closing side should stay to answer a repeated FIN.
+    #[must_use]
+    pub fn linger(&self) -> std::time::Duration {
+        (3 * self.snd.pto()).max(std::time::Duration::from_millis(200))
     }
-    pub fn bytes_acked(&self) -> u64 {
-        todo!()
+
+    /// Bytes taken by `write` so far.
+    #[must_use]
+    pub const fn bytes_written(&self) -> u64 {
+        self.snd.buffer.end() - 1
     }
+
+    /// Bytes of those that the peer has acknowledged.
+    #[must_use]
+    pub const fn bytes_acked(&self) -> u64 {
+        self.snd.buffer.base() - 1
+    }
+
+    /// Counters and gauges.
+    #[must_use]
     pub fn stats(&self) -> Stats {
-        todo!()
+        Stats {
+            bytes_sent: self.bytes_written(),
+            bytes_acked: self.bytes_acked(),
+            bytes_received: self.rcv.bytes_read,
+            packets_retransmitted: self.snd.retransmitted,
+            packets_lost: self.snd.lost,
+            packets_corrupt: self.rcv.corrupt,
+            srtt: self.snd.rtt.srtt(),
+            min_rtt: self.snd.rtt.min_rtt(),
+            rttvar: self.snd.rtt.rttvar(),
+            cwnd: self.snd.cc.cwnd(),
+            ssthresh: self.snd.cc.ssthresh(),
+            bytes_in_flight: self.snd.board.in_flight(),
+            peer_window: self.snd.wnd,
+            max_datagram: self.config.max_datagram as u64,
+            rto_count: self.snd.rto_count,
+            ..self.stats
+        }
     }
-    pub fn identity(&self) -> &Identity {
-        todo!()
+
+    /// Ports, initial sequence number, timestamp offset.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Panics if the books do not balance: called after each input in debug builds and in simulations.
+    pub fn assert_invariants(&self) {
+        self.snd.assert_invariants();
+        self.rcv.buffer.assert_invariants();
+        assert!(!self.state.is_synchronized() || self.established);
+        assert!(self.state != State::Closed || self.end.is_some() || self.rcv.fin_received);
+    }
+
+    /// The peer's ISN, once known.
+    const fn irs(&self) -> SeqNum {
+        self.rcv.space.isn()
     }
 }

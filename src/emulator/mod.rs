@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The bad link: what one direction of a path does to datagrams, as a pure model.
+//!
+//! Time and chance are arguments. [`Link`] takes datagrams of any kind with an opaque tag, settles each
+//! one's fate when it arrives and gives the survivors back when they are due. The simulations run it in
+//! virtual time, the `udpl` proxy in real time.
+//!
+//! ```
+//! use rtcp::emulator::{Impairments, Link};
+//! use rtcp::time::Time;
+//! use std::time::Duration;
+//!
+//! let impairments = Impairments { delay: Duration::from_millis(20), ..Impairments::default() };
+//! let mut link = Link::new(impairments, 7);
+//! link.push(Time::ZERO, "from a to b", b"hello");
+//! let due = link.poll_timeout().unwrap();
+//! assert_eq!(due, Time::ZERO + Duration::from_millis(20));
+//! let arrived = link.poll_delivery(due).unwrap();
+//! assert_eq!((arrived.tag, &arrived.bytes[..]), ("from a to b", &b"hello"[..]));
+//! ```
+
+mod faults;
+mod impairments;
+mod line;
+mod link;
+mod rng;
+
+pub use impairments::{BurstLoss, Impairments, Outage, RateStep, Window};
+pub use link::{Delivery, Link, LinkStats};
+pub use rng::Rng;

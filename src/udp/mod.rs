@@ -5,6 +5,7 @@
 //! * [`UdpSocket`] moves batches of datagrams: one [`UdpIo::send`] may leave as 64 segments of one system
 //!   call (GSO), one [`UdpIo::receive`] may bring 32 such buffers (GRO).
 //! * [`Poller`] waits for socket, timer and wake-up at once and is itself one descriptor to wait for.
+//! * [`WaitSet`] waits for many descriptors and [`Termination`] for Ctrl-C: what the `udpl` program needs.
 //! * [`now`], [`resolve()`], [`seed`], [`fork_generation`] and [`spawn`] are one function each.
 
 mod clock;
@@ -15,9 +16,11 @@ mod options;
 mod poller;
 mod random;
 mod resolve;
+mod signal;
 mod socket;
 mod sys;
 mod thread;
+mod wait_set;
 mod wake;
 
 pub use clock::now;
@@ -27,6 +30,8 @@ pub use icmp::{IcmpError, IcmpKind};
 pub use poller::{Interest, Poller, Ready};
 pub use random::seed;
 pub use resolve::resolve;
+pub use signal::Termination;
 pub use socket::{SendError, SocketOptions, UDP_BUFFER_DEFAULT, UdpIo, UdpSocket};
 pub use thread::spawn;
+pub use wait_set::WaitSet;
 pub use wake::WakeFd;

@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn every_length_sums_as_the_definition_does() {
-        let bytes: Vec<u8> = (0..1500u32).map(|i| (i * i * 31 >> 3) as u8 | 0x80).collect();
+        let bytes: Vec<u8> = (0..1500u32).map(|i| ((i * i * 31) >> 3) as u8 | 0x80).collect();
         for len in 0..bytes.len() {
             assert_eq!(u16::from_be(sum(&bytes[..len])), slow_sum(&bytes[..len]), "length {len}");
         }

@@ -8,7 +8,9 @@ use super::checksum::{CHECKSUM_FIELD, fill_checksum};
 use super::{SeqNum, has_extension};
 
 /// Where the CRC stands: the extension is always the first option, so the place is fixed.
-const CRC_FIELD: Range<usize> = 24..28;
+const CRC_FIELD: Range<usize> = 26..30;
+/// No header with the extension is shorter, and both fields that the CRC leaves out are in it.
+const HEAD_BYTES: usize = 32;
 /// Public on purpose: K tells incarnations and directions apart, it is not a secret.
 const CRC_KEY_SEED: &[u8; 16] = b"librtcp/crc-key1";
 
@@ -56,11 +58,11 @@ fn fill_crc(segment: &mut [u8], key: u32) {
 /// outside the CRC: its 16 bits carry nothing.
 #[must_use]
 pub fn crc_ok(bytes: &[u8], key: u32) -> bool {
-    let Some((head, body)) = bytes.split_first_chunk::<{ CRC_FIELD.end }>() else { return false };
+    let Some((head, body)) = bytes.split_first_chunk::<HEAD_BYTES>() else { return false };
     if !has_extension(bytes) {
         return false;
     }
-    // The segment is only lent: the two fields are zeroed in a copy of the 28 bytes that hold them.
+    // The segment is only lent: the two fields are zeroed in a copy of the bytes that hold them.
     let mut zeroed = *head;
     zeroed[CHECKSUM_FIELD].fill(0);
     zeroed[CRC_FIELD].fill(0);
@@ -71,8 +73,8 @@ pub fn crc_ok(bytes: &[u8], key: u32) -> bool {
 /// K, the key of the CRC in one direction of one connection.
 ///
 /// SipHash-2-4 of both initial sequence numbers, big-endian, the sender's first, under the public key
-/// `"librtcp/crc-key1"` (16 bytes of ASCII), low 32 bits. The order makes a segment that is reflected to its sender
-/// fail as well. Never 0: that is the key of segments sent without state.
+/// `"librtcp/crc-key1"` (16 bytes of ASCII), low 32 bits. The order makes a segment that is reflected
+/// to its sender fail as well. Never 0 (1 in its place): that is the key of what is sent without state.
 #[must_use]
 pub fn crc_key(isn_of_sender: SeqNum, isn_of_receiver: SeqNum) -> u32 {
     let isns = (u64::from(isn_of_sender.get()) << 32) | u64::from(isn_of_receiver.get());

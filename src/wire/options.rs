@@ -16,10 +16,13 @@ mod kind {
 }
 
 /// "RT", the experiment identifier of the extension (RFC 6994).
-const EXID: [u8; 2] = *b"RT";
+const EXID: [u8; 2] = [EXID_HIGH, EXID_LOW];
+const EXID_HIGH: u8 = b'R';
+const EXID_LOW: u8 = b'T';
 /// Kind, length, ExID, header words, flags, CRC-32C; a tail may follow.
 const EXT_MIN_BYTES: usize = 10;
-const TIMESTAMPS_BYTES: usize = 10;
+const TIMESTAMPS_BYTES: usize = TIMESTAMPS_LEN as usize;
+const TIMESTAMPS_LEN: u8 = 10;
 const MSS_BYTES: usize = 4;
 const WINDOW_SCALE_BYTES: usize = 3;
 const SACK_PERMITTED_BYTES: usize = 2;
@@ -35,6 +38,12 @@ pub struct Timestamps {
     pub val: u32,
     /// TSecr: the clock value echoed.
     pub ecr: u32,
+}
+
+impl Timestamps {
+    const fn from_bytes([a, b, c, d, e, f, g, h]: [u8; 8]) -> Self {
+        Self { val: u32::from_be_bytes([a, b, c, d]), ecr: u32::from_be_bytes([e, f, g, h]) }
+    }
 }
 
 /// The bits of [`Extension::flags`] in segments without SYN; in a SYN the byte is capabilities.
@@ -99,25 +108,14 @@ impl<'a> Extension<'a> {
 
     fn emit(&self, header_words: u8, out: &mut Vec<u8>) {
         let len = u8::try_from(self.len()).expect("a tail has at most 245 bytes");
-        let [exid_high, exid_low] = EXID;
-        out.extend_from_slice(&[
-            kind::EXPERIMENT,
-            len,
-            exid_high,
-            exid_low,
-            header_words,
-            self.flags,
-            0,
-            0,
-            0,
-            0,
-        ]);
+        let mut option = [0; EXT_MIN_BYTES]; // the CRC stays 0 until the segment is sealed
+        option[..4].copy_from_slice(&[kind::EXPERIMENT, len, EXID_HIGH, EXID_LOW]);
+        option[4] = header_words;
+        option[5] = self.flags;
+        out.extend_from_slice(&option);
         out.extend_from_slice(self.tail);
     }
 }
-
-const EXID_HIGH: u8 = EXID[0];
-const EXID_LOW: u8 = EXID[1];
 
 /// Whether a whole segment has the extension where it must be, at offset 20: kind, ExID and a legal length.
 #[must_use]
@@ -161,12 +159,18 @@ pub struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// Reads the option area of a header. RFC 9293 MUST-7: whatever the lengths say, this neither
-    /// crashes nor loops.
-    pub(super) fn parse(area: &'a [u8]) -> Result<Self, ParseError> {
-        let ext = Extension::parse_first(area)?;
-        let mut options = Self { ext, ..Self::default() };
-        let mut rest = &area[ext.map_or(0, |ext| ext.len())..];
+    /// Reads the option area of a header into `self`, which is empty. RFC 9293 MUST-7: whatever the
+    /// lengths say, this neither crashes nor loops.
+    pub(super) fn read(&mut self, area: &'a [u8]) -> Result<(), ParseError> {
+        self.ext = Extension::parse_first(area)?;
+        let mut rest = &area[self.ext.map_or(0, |ext| ext.len())..];
+        // Where almost every segment has them: one comparison instead of the walk below.
+        if let [kind::TIMESTAMPS, TIMESTAMPS_LEN, after @ ..] = rest
+            && let Some((content, after)) = after.split_first_chunk()
+        {
+            self.timestamps = Some(Timestamps::from_bytes(*content));
+            rest = after;
+        }
         while let [option_kind, tail @ ..] = rest {
             match *option_kind {
                 kind::END => break,
@@ -178,7 +182,7 @@ impl<'a> Options<'a> {
                         return Err(bad_len);
                     }
                     let (option, after) = rest.split_at_checked(usize::from(len)).ok_or(bad_len)?;
-                    options.take(kind, &option[2..]).ok_or(bad_len)?;
+                    self.take(kind, &option[2..]).ok_or(bad_len)?;
                     if kind == kind::EXPERIMENT && option[2..].starts_with(&EXID) {
                         let offset = MIN_HEADER_BYTES + area.len() - rest.len();
                         return Err(ParseError::StrayExtension { offset });
@@ -187,7 +191,7 @@ impl<'a> Options<'a> {
                 }
             }
         }
-        Ok(options)
+        Ok(())
     }
 
     /// Remembers one option unless it came before (the first one wins). `None`: its length is illegal.
@@ -212,9 +216,8 @@ impl<'a> Options<'a> {
                 }
             }
             kind::TIMESTAMPS => {
-                let [a, b, c, d, e, f, g, h] = content.try_into().ok()?;
-                let (val, ecr) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
-                self.timestamps.get_or_insert(Timestamps { val, ecr });
+                let timestamps = Timestamps::from_bytes(content.try_into().ok()?);
+                self.timestamps.get_or_insert(timestamps);
             }
             _ => {} // RFC 9293 MUST-6: "MUST ignore without error any TCP Option it does not implement"
         }
@@ -236,7 +239,7 @@ impl<'a> Options<'a> {
             ext.emit(header_words, out);
         }
         if let Some(Timestamps { val, ecr }) = self.timestamps {
-            let mut option = [kind::TIMESTAMPS, TIMESTAMPS_BYTES as u8, 0, 0, 0, 0, 0, 0, 0, 0];
+            let mut option = [kind::TIMESTAMPS, TIMESTAMPS_LEN, 0, 0, 0, 0, 0, 0, 0, 0];
             option[2..6].copy_from_slice(&val.to_be_bytes());
             option[6..].copy_from_slice(&ecr.to_be_bytes());
             out.extend_from_slice(&option);

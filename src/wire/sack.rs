@@ -20,7 +20,7 @@ impl<'a> SackBlocks<'a> {
 
     /// The content of a SACK option; `None` unless it is 1 to 31 whole blocks.
     pub(super) const fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
-        let whole = bytes.len() % BLOCK_BYTES == 0;
+        let whole = bytes.len().is_multiple_of(BLOCK_BYTES);
         if whole && !bytes.is_empty() && bytes.len() <= MAX_BLOCKS * BLOCK_BYTES {
             Some(Self(bytes))
         } else {

@@ -53,7 +53,7 @@ impl<'a> Segment<'a> {
         if flags.is_empty() || flags.contains(Flags::SYN) && flags.intersects(Flags::FIN | Flags::RST) {
             return Err(ParseError::BadFlags(flags));
         }
-        let (options, header_bytes) = parse_options(datagram, offset >> 4, flags)?;
+        let header_bytes = header_bytes(datagram, offset >> 4, flags)?;
         let mut segment = Self {
             src_port: u16::from_be_bytes([s0, s1]),
             dst_port: u16::from_be_bytes([d0, d1]),
@@ -62,10 +62,11 @@ impl<'a> Segment<'a> {
             flags,
             window: u16::from_be_bytes([w0, w1]),
             urgent: u16::from_be_bytes([u0, u1]),
-            options,
+            options: Options::default(),
             payload: &datagram[header_bytes..],
             padding: 0,
         };
+        segment.options.read(&datagram[MIN_HEADER_BYTES..header_bytes])?; // in place: copying it costs more
         if segment.is_probe_or_echo() {
             segment.padding = segment.payload.len();
             segment.payload = &[];
@@ -158,33 +159,33 @@ struct Layout {
     sack_blocks: usize,
 }
 
-/// The options and the real length of the header in bytes, which the data offset says unless the
-/// extension says more.
-fn parse_options(datagram: &[u8], offset: u8, flags: Flags) -> Result<(Options<'_>, usize), ParseError> {
-    let mut header_bytes = usize::from(offset) * 4;
-    let beyond = |header_bytes| ParseError::HeaderBeyondSegment { header_bytes, bytes: datagram.len() };
-    if header_bytes < MIN_HEADER_BYTES {
-        return Err(ParseError::BadDataOffset(offset));
-    }
-    let area = datagram.get(MIN_HEADER_BYTES..header_bytes).ok_or_else(|| beyond(header_bytes))?;
+/// The real length of the header, which the data offset says unless the extension says more. It lies
+/// within the datagram and is at least 20.
+fn header_bytes(datagram: &[u8], offset: u8, flags: Flags) -> Result<usize, ParseError> {
+    let within = |words: u8| match usize::from(words) * 4 {
+        header_bytes if header_bytes <= datagram.len() => Ok(header_bytes),
+        header_bytes => Err(ParseError::HeaderBeyondSegment { header_bytes, bytes: datagram.len() }),
+    };
+    let header_bytes = within(offset)?;
+    // Until the real length is known the extension is looked for in what the data offset covers.
+    let area = datagram.get(MIN_HEADER_BYTES..header_bytes).ok_or(ParseError::BadDataOffset(offset))?;
     let Some(words) = Extension::header_words(area)? else {
         if flags.contains(Flags::SYN) && looks_like_damaged_extension(datagram) {
             return Err(ParseError::DamagedExtension);
         }
-        return Ok((Options::parse(area)?, header_bytes));
+        return Ok(header_bytes);
     };
     if words == offset {
-        return Ok((Options::parse(area)?, header_bytes));
+        return Ok(header_bytes);
     }
     if offset != MAX_DATA_OFFSET || words < MAX_DATA_OFFSET {
         return Err(ParseError::BadHeaderWords { words, offset });
     }
-    header_bytes = usize::from(words) * 4;
-    let area = datagram.get(MIN_HEADER_BYTES..header_bytes).ok_or_else(|| beyond(header_bytes))?;
+    let header_bytes = within(words)?;
     if flags != Flags::ACK || header_bytes != datagram.len() {
         return Err(ParseError::LongHeaderNotPureAck);
     }
-    Ok((Options::parse(area)?, header_bytes))
+    Ok(header_bytes)
 }
 
 /// Why a datagram is not a segment.

@@ -1,0 +1,78 @@
+//! Fifth step of RFC 9293 3.10.7.4: what the peer acknowledges, and what follows for the state.
+
+use super::input::Discard;
+use super::{Connection, State};
+use crate::time::Time;
+use crate::wire::{Flags, Segment};
+
+/// Most SACK blocks an ACK can carry (long header).
+const BLOCKS: usize = 31;
+
+impl Connection {
+    pub(super) fn process_ack(&mut self, now: Time, segment: &Segment<'_>, seq: u64) -> Result<(), Discard> {
+        if !segment.flags.contains(Flags::ACK) {
+            return Err(Discard);
+        }
+        let ack = self.snd.space.unwrap(segment.ack, self.snd.una).ok_or(Discard)?;
+        if self.state == State::SynReceived {
+            self.complete_passive(now, segment, ack)?;
+        }
+        if ack > self.snd.nxt {
+            // "If the ACK acks something not yet sent, then send an ACK, drop the segment."
+            self.acknowledge_unsent(now);
+            return Err(Discard);
+        }
+        if ack + self.snd.max_wnd < self.snd.una {
+            // RFC 5961 5.2: too old to be true.
+            self.acknowledge_unsent(now);
+            return Err(Discard);
+        }
+        if ack >= self.snd.una {
+            self.snd.update_window(seq, ack, u64::from(segment.window) << self.snd.shift);
+            self.apply_ack(now, segment, ack);
+        }
+        Ok(())
+    }
+
+    fn acknowledge_unsent(&mut self, now: Time) {
+        if self.challenges.allow(now) {
+            self.rcv.acks.require();
+        }
+    }
+
+    fn apply_ack(&mut self, now: Time, segment: &Segment<'_>, ack: u64) {
+        let mut blocks = [(0, 0); BLOCKS];
+        let mut count = 0;
+        if self.terms.sack {
+            for (left, right) in segment.options.sack.iter().take(BLOCKS) {
+                let pair = (self.snd.space.unwrap(left, ack), self.snd.space.unwrap(right, ack));
+                if let (Some(left), Some(right)) = pair {
+                    blocks[count] = (left, right);
+                    count += 1;
+                }
+            }
+        }
+        let echo = segment.options.timestamps.filter(|_| self.terms.timestamps);
+        let echo_ms = echo.and_then(|t| self.echoed_ms(now, t.ecr));
+        let effect = self.snd.on_ack(now, ack, &blocks[..count], echo_ms);
+        // Progress, or a peer that answers while its window is closed (MUST-37), keeps the connection.
+        if effect.advanced || effect.delivered > 0 || self.snd.is_blocked_by_window() {
+            self.stalled_since = None;
+            if let Some((_, unanswered)) = &mut self.persist {
+                *unanswered = 0;
+            }
+        }
+        if self.snd.is_fin_acked() {
+            self.note_fin_acked(now);
+        }
+    }
+
+    fn note_fin_acked(&mut self, now: Time) {
+        match self.state {
+            State::FinWait1 => self.enter(State::FinWait2),
+            State::Closing => self.enter_time_wait(now),
+            State::LastAck => self.finish_quietly(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What the application asks of a connection.
+
+use std::time::Duration;
+
+use super::{Connection, Error, ReadError, State, WriteError};
+use crate::time::Time;
+
+impl Connection {
+    /// Takes as many bytes as the send buffer has room for; they leave with the next `poll_transmit`.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was taken. Writing nothing gives `Ok(0)` unless the stream is over.
+    pub fn write(&mut self, now: Time, data: &[u8]) -> Result<usize, WriteError> {
+        if let Some(error) = self.failure {
+            return Err(WriteError::Ended(error));
+        }
+        if self.snd.fin_queued || self.state == State::Closed {
+            return Err(WriteError::Finished);
+        }
+        let taken = self.snd.buffer.write(data);
+        if taken == 0 && !data.is_empty() {
+            return Err(WriteError::WouldBlock);
+        }
+        self.after(now);
+        Ok(taken)
+    }
+
+    /// Reads contiguous bytes; `Ok(0)`: the peer finished, now and at every later call (or `out` is empty).
+    ///
+    /// # Errors
+    /// [`ReadError`]: nothing was read.
+    pub fn read(&mut self, now: Time, out: &mut [u8]) -> Result<usize, ReadError> {
+        let read = self.rcv.buffer.read(out);
+        if read > 0 {
+            self.rcv.on_read(now, read, self.snd.rtt.srtt());
+            if self.state.may_receive_data() && self.rcv.buffer.window_update_due(self.snd.mss) {
+                self.rcv.acks.require();
+            }
+            self.after(now);
+            return Ok(read);
+        }
+        if out.is_empty() {
+            return Ok(0);
+        }
+        if self.rcv.fin_received {
+            self.eof_read = true;
+            self.after(now);
+            return Ok(0);
+        }
+        Err(self.failure.map_or(ReadError::WouldBlock, ReadError::Ended))
+    }
+
+    /// FIN after the queued bytes (RFC 9293 3.10.4). Twice is once.
+    pub fn finish(&mut self, now: Time) {
+        if self.snd.fin_queued || self.state == State::Closed {
+            return;
+        }
+        self.snd.fin_queued = true;
+        self.move_to_closing_state();
+        self.after(now);
+    }
+
+    /// FIN-WAIT-1 or LAST-ACK, if `finish` was called; before ESTABLISHED it is remembered.
+    pub(super) fn move_to_closing_state(&mut self) {
+        match self.state {
+            State::Established => self.enter(State::FinWait1),
+            State::CloseWait => self.enter(State::LastAck),
+            State::Closed
+            | State::Listen
+            | State::SynSent
+            | State::SynReceived
+            | State::FinWait1
+            | State::FinWait2
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => {}
+        }
+    }
+
+    /// `finish`, and nobody will read any more: unread bytes are dropped. The peer learns of it, by RST, only
+    /// after it has acknowledged all of ours.
+    pub fn close(&mut self, now: Time) {
+        self.is_closed_by_app = true;
+        self.discard();
+        self.finish(now);
+        self.after(now);
+    }
+
+    /// Drops what has arrived; it counts as read, so that the window stays open for the peer's FIN.
+    pub(super) fn discard(&mut self) {
+        self.has_discarded |= self.rcv.buffer.discard() > 0;
+    }
+
+    /// RST (with the next `poll_transmit`) and the end, with [`Error::Aborted`].
+    pub fn abort(&mut self, now: Time) {
+        self.fail(Error::Aborted, true);
+        self.discard();
+        self.after(now);
+    }
+
+    /// See [`super::Config::nodelay`].
+    pub fn set_nodelay(&mut self, now: Time, nodelay: bool) {
+        self.config.nodelay = nodelay;
+        self.after(now);
+    }
+
+    /// See [`super::Config::keepalive`].
+    pub fn set_keepalive(&mut self, now: Time, interval: Option<Duration>) {
+        self.config.keepalive = interval;
+        self.after(now);
+    }
+
+    /// See [`super::Config::idle_timeout`].
+    pub fn set_idle_timeout(&mut self, now: Time, limit: Option<Duration>) {
+        self.config.idle_timeout = limit;
+        self.after(now);
+    }
+
+    /// See [`super::Config::user_timeout`].
+    pub fn set_user_timeout(&mut self, now: Time, limit: Duration) {
+        self.config.user_timeout = limit;
+        self.after(now);
+    }
+}

@@ -1,0 +1,146 @@
+//! Which bytes leave next: one visible order of priorities.
+
+use super::sender::{Probe, Sender};
+use crate::time::Time;
+
+/// Why a piece of the stream is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// For the first time.
+    New,
+    /// It was marked lost.
+    Lost,
+    /// Tail loss probe (RFC 8985 7.3).
+    Probe,
+    /// A copy of a last segment on a lossy path.
+    Copy,
+}
+
+/// A piece of the stream to send: `start..end`, the FIN counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) reason: Reason,
+}
+
+impl Sender {
+    /// What to send now, if anything: a due probe, what was lost, new data, a copy of a last segment.
+    pub(super) fn next_chunk(&mut self, now: Time, nodelay: bool) -> Option<Chunk> {
+        self.probe_chunk()
+            .or_else(|| self.lost_chunk())
+            .or_else(|| self.new_chunk(nodelay))
+            .or_else(|| self.copy_chunk(now))
+    }
+
+    fn probe_chunk(&mut self) -> Option<Chunk> {
+        if !self.probe_due {
+            return None;
+        }
+        // RFC 8985 7.3: new data if the peer's window takes it, else the last segment again.
+        if let Some(new) = self.sendable().filter(|c| c.start == self.nxt) {
+            return Some(Chunk { reason: Reason::Probe, ..new });
+        }
+        let Some(last) = self.board.last_outstanding() else {
+            self.probe_due = false;
+            return None;
+        };
+        Some(Chunk { start: last.start, end: last.end, reason: Reason::Probe })
+    }
+
+    fn lost_chunk(&mut self) -> Option<Chunk> {
+        if !self.board.has_lost() {
+            return None;
+        }
+        let (start, end) = self.board.next_lost(self.mss as u64)?;
+        let in_tail = self.copy_due().is_some() && self.board.undelivered() <= self.initial_window();
+        if !in_tail && !self.may_send(end - start) {
+            self.cwnd_limited = true;
+            return None;
+        }
+        Some(Chunk { start, end, reason: Reason::Lost })
+    }
+
+    fn new_chunk(&mut self, nodelay: bool) -> Option<Chunk> {
+        let chunk = self.sendable()?;
+        let len = chunk.end - chunk.start;
+        let is_small = len < self.mss as u64;
+        let is_last = chunk.end == self.end();
+        // Nagle (RFC 9293 3.7.4): a small segment waits while anything is unacknowledged.
+        if is_small && is_last && !nodelay && !self.fin_queued && self.una < self.nxt {
+            return None;
+        }
+        // Sender's silly-window avoidance (RFC 9293 3.8.6.2.1): a piece cut by the window must be worth it.
+        if is_small && !is_last && len < self.max_wnd / 2 && self.una < self.nxt {
+            return None;
+        }
+        if !self.may_send(len) {
+            self.cwnd_limited = true;
+            return None;
+        }
+        Some(chunk)
+    }
+
+    /// New bytes that the peer's window admits, at most a segment.
+    fn sendable(&self) -> Option<Chunk> {
+        let window_end = self.una + self.wnd;
+        let data_end = self.buffer.end().min(window_end).min(self.nxt + self.mss as u64);
+        let mut end = data_end.max(self.nxt);
+        if self.fin_queued && end == self.buffer.end() && self.nxt <= end {
+            end += 1; // the FIN takes no room in the peer's buffer
+        }
+        (end > self.nxt).then_some(Chunk { start: self.nxt, end, reason: Reason::New })
+    }
+
+    fn copy_chunk(&mut self, now: Time) -> Option<Chunk> {
+        if self.copy_due().is_none_or(|at| at > now) {
+            return None;
+        }
+        let oldest = self.board.oldest_outstanding()?;
+        Some(Chunk { start: oldest.start, end: oldest.end, reason: Reason::Copy })
+    }
+
+    /// `chunk` has left.
+    pub(super) fn on_chunk_sent(&mut self, now: Time, chunk: Chunk) {
+        let was_idle = self.board.undelivered() == 0;
+        if was_idle {
+            self.rto_start = now; // RFC 6298 5.1
+            self.cc.on_idle_restart(now, now - self.last_sent, self.rto());
+        }
+        let len = chunk.end - chunk.start;
+        let is_new = chunk.start == self.nxt;
+        if is_new {
+            self.board.on_sent(chunk.start, chunk.end, now);
+            self.nxt = chunk.end;
+        } else {
+            self.board.on_retransmitted(chunk.start, now);
+            self.note_retransmission(now);
+        }
+        match chunk.reason {
+            Reason::Probe => {
+                self.probe_due = false;
+                self.probe = Some(Probe { end: self.nxt, sent_at: now, is_retransmission: !is_new });
+                self.rto_start = now;
+            }
+            Reason::Copy => self.copies_left -= 1,
+            Reason::New | Reason::Lost => {}
+        }
+        if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {
+            prr.on_sent(len);
+        }
+        self.last_sent = now;
+        self.cc.on_sent(now, len, self.board.in_flight());
+    }
+
+    /// All that could be sent was sent: the application limits the flight if the window does not.
+    pub(super) fn note_drained(&mut self) {
+        if !self.cwnd_limited && self.nxt == self.end() && !self.board.has_lost() {
+            self.board.set_app_limited();
+        }
+    }
+
+    /// Bytes wait, nothing is in flight to bring a window update, and the window is too small: persist.
+    pub(super) fn is_blocked_by_window(&self) -> bool {
+        self.board.undelivered() == 0 && self.nxt < self.end() && self.sendable().is_none()
+    }
+}

@@ -1,0 +1,83 @@
+//! What one connection is configured with, and what its endpoint names it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::congestion::Algorithm;
+use crate::wire::SeqNum;
+
+/// CRC-32C and the extension option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum IntegrityMode {
+    /// Never offered, never accepted: a plain RFC 9293 peer.
+    Off,
+    /// Offered; a peer without it is served with the 16-bit sum.
+    #[default]
+    Offer,
+    /// A peer without it is refused.
+    Require,
+}
+
+/// What one connection is configured with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Largest UDP payload to send, bytes (header included).
+    pub max_datagram: usize,
+    /// Largest UDP payload the path's interface takes: what the MSS option of our SYN announces (plus 20).
+    pub max_receive_datagram: usize,
+    /// Largest send buffer, bytes.
+    pub send_buffer: usize,
+    /// Largest receive buffer, bytes; auto-tuning grows towards it.
+    pub recv_buffer: usize,
+    /// Limit of the handshake.
+    pub connect_timeout: Duration,
+    /// Close after this long without any segment from the peer.
+    pub idle_timeout: Option<Duration>,
+    /// Probe an idle peer this often (RFC 9293 3.8.4; off by default).
+    pub keepalive: Option<Duration>,
+    /// Give up after this long without progress (RFC 9293 R2).
+    pub user_timeout: Duration,
+    /// False: Nagle's algorithm (RFC 9293 3.7.4).
+    pub nodelay: bool,
+    /// Congestion control.
+    pub algorithm: Algorithm,
+    /// Integrity.
+    pub integrity: IntegrityMode,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_datagram: 1200, // RFC 8899 BASE_PLPMTU
+            max_receive_datagram: 1472,
+            send_buffer: 4 << 20,
+            recv_buffer: 16 << 20,
+            connect_timeout: Duration::from_secs(30),
+            idle_timeout: None,
+            keepalive: None,
+            user_timeout: Duration::from_secs(100), // RFC 9293 SHLD-11: R2 of at least 100 s
+            nodelay: true,
+            algorithm: Algorithm::Cubic,
+            integrity: IntegrityMode::Offer,
+        }
+    }
+}
+
+/// Names and secrets of one connection, chosen by the endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// Inner ports.
+    pub local_port: u16,
+    /// Inner port of the peer.
+    pub peer_port: u16,
+    /// Our initial sequence number (RFC 6528, keyed).
+    pub iss: SeqNum,
+    /// Offset of our timestamp clock: keyed PRF of the tuple.
+    pub ts_offset: u32,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}->{}]", self.local_port, self.peer_port)
+    }
+}

@@ -1,0 +1,233 @@
+//! A segment arrives: one function per step of RFC 9293 3.10.7.4.
+
+use super::receive_buffer::Arrival;
+use super::{Connection, Error, State};
+use crate::time::Time;
+use crate::wire::{Flags, Segment, checksum_is_zero, checksum_ok, crc_ok, ext_flags};
+
+/// The segment is of no more use. Whoever returns it has counted and answered it.
+#[derive(Debug)]
+pub(super) struct Discard;
+
+type Step = Result<(), Discard>;
+
+/// What shows that a segment's bytes are the ones sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// The CRC with this connection's key: made by the peer's end of this connection.
+    Keyed,
+    /// The 16-bit sum (and the CRC with key 0, if the option is there): anyone may have made it.
+    Sum,
+}
+
+impl Connection {
+    /// A segment for this connection; `datagram`: the bytes it was parsed from. Its integrity is checked
+    /// here. `_ce`: the datagram was marked "congestion experienced".
+    pub fn handle_segment(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8], _ce: bool) {
+        log::trace!("{} < {}", self.identity, segment.display_relative(self.irs(), self.identity.iss));
+        let outcome = match self.state {
+            State::Closed | State::Listen => return,
+            State::SynSent => self.handle_in_syn_sent(now, segment, datagram),
+            _ => self.handle_in_order(now, segment, datagram),
+        };
+        if outcome.is_err() {
+            self.stats.packets_dropped += 1;
+        }
+        self.after(now);
+    }
+
+    fn handle_in_order(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8]) -> Step {
+        let opened = self.open_simultaneously(segment, datagram)?;
+        let segment = &opened;
+        let proof = self.check_integrity(segment, datagram)?;
+        self.stats.packets_received += 1;
+        self.answer_probe(segment);
+        let seq = self.check_sequence(now, segment)?;
+        self.check_reset(now, segment, seq, proof)?;
+        self.check_syn(now, segment)?;
+        self.note_heard(now, segment, seq);
+        self.process_ack(now, segment, seq)?;
+        self.process_data(now, segment, seq);
+        self.process_fin(now, segment, seq);
+        Ok(())
+    }
+
+    /// Before everything: bytes that are not the ones sent do not count, whatever they say.
+    fn check_integrity(&mut self, segment: &Segment<'_>, datagram: &[u8]) -> Result<Proof, Discard> {
+        let may_be_stateless = segment.flags.intersects(Flags::SYN | Flags::RST);
+        match self.keys {
+            Some((_, key)) if crc_ok(datagram, key) => return Ok(Proof::Keyed),
+            Some(_) if may_be_stateless && stateless_ok(segment, datagram) => return Ok(Proof::Sum),
+            Some(_) => {}
+            None if checksum_ok(datagram) || (self.terms.zero_checksum && checksum_is_zero(datagram)) => {
+                return Ok(Proof::Sum);
+            }
+            None => {}
+        }
+        // Counted only if its sequence number is believable, so that noise does not look like corruption.
+        let seq = self.rcv.space.unwrap(segment.seq, self.rcv.nxt());
+        if seq.is_some_and(|seq| seq <= self.rcv.window_end() && seq + (1 << 30) > self.rcv.nxt()) {
+            self.rcv.corrupt += 1;
+        }
+        Err(Discard)
+    }
+
+    /// A PROBE is answered at once, with its nonce (`docs/wire-format.md`).
+    fn answer_probe(&mut self, segment: &Segment<'_>) {
+        if let Some(ext) = segment.options.ext
+            && self.keys.is_some()
+            && ext.flags & ext_flags::PROBE != 0
+        {
+            self.echo = ext.nonce();
+        }
+    }
+
+    /// First: old duplicates and what lies outside the window. Returns the unwrapped sequence number.
+    fn check_sequence(&mut self, now: Time, segment: &Segment<'_>) -> Result<u64, Discard> {
+        let is_reset = segment.flags.contains(Flags::RST);
+        if self.terms.timestamps && !is_reset {
+            match segment.options.timestamps {
+                // RFC 7323 3.2: once agreed, a segment without it is dropped, not reset.
+                None => return Err(Discard),
+                Some(t) if self.rcv.is_old_timestamp(now, t.val) => {
+                    self.acknowledge_unacceptable(now, segment);
+                    return Err(Discard);
+                }
+                Some(_) => {}
+            }
+        }
+        let nxt = self.rcv.nxt();
+        let len = u64::from(segment.seq_len());
+        let seq = self.rcv.space.unwrap(segment.seq, nxt).ok_or(Discard)?;
+        // The table of RFC 9293 3.4, but an ACK at the very edge of a window that is full counts too: a
+        // peer that has filled it sends all its ACKs from there.
+        let acceptable = if len == 0 {
+            nxt <= seq && seq <= self.rcv.window_end()
+        } else {
+            seq + len > nxt && seq < self.rcv.window_end()
+        };
+        if acceptable {
+            return Ok(seq);
+        }
+        if !is_reset {
+            self.note_late_duplicate(segment, seq);
+            self.acknowledge_unacceptable(now, segment);
+        }
+        Err(Discard)
+    }
+
+    /// Data that is here already is reported as a duplicate (RFC 2883).
+    fn note_late_duplicate(&mut self, segment: &Segment<'_>, seq: u64) {
+        if self.terms.sack && seq + segment.payload.len() as u64 <= self.rcv.buffer.nxt() {
+            self.rcv.buffer.insert(seq, segment.payload);
+        }
+    }
+
+    /// RFC 9293 3.10.7.4, first: "send an acknowledgment in reply". Without data it may be one of ours
+    /// answered, so the answers are bounded; with data the peer needs to know that we have it.
+    fn acknowledge_unacceptable(&mut self, now: Time, segment: &Segment<'_>) {
+        if segment.seq_len() > 0 || self.challenges.allow(now) {
+            self.rcv.acks.require_alone();
+        }
+    }
+
+    /// RFC 5961 5 and 3: a challenge.
+    fn challenge(&mut self, now: Time) {
+        if self.challenges.allow(now) {
+            self.rcv.acks.require_alone();
+        }
+    }
+
+    /// Second: RST, by the rules of RFC 5961 3.2 (and RFC 1337 in TIME-WAIT).
+    fn check_reset(&mut self, now: Time, segment: &Segment<'_>, seq: u64, proof: Proof) -> Step {
+        if !segment.flags.contains(Flags::RST) {
+            return Ok(());
+        }
+        if self.state == State::TimeWait {
+            return Err(Discard);
+        }
+        // With the connection's own CRC it comes from the peer's connection itself: anywhere in the window.
+        if seq == self.rcv.nxt() || proof == Proof::Keyed {
+            let error = if self.established { Error::Reset } else { Error::Refused };
+            if self.state == State::LastAck && self.snd.is_data_acked() {
+                self.finish_quietly();
+            } else {
+                self.fail(error, false);
+            }
+        } else {
+            self.challenge(now);
+        }
+        Err(Discard)
+    }
+
+    /// Fourth: a SYN on a synchronized connection (RFC 5961 4.2).
+    fn check_syn(&mut self, now: Time, segment: &Segment<'_>) -> Step {
+        if segment.flags.contains(Flags::SYN) {
+            self.challenge(now);
+            return Err(Discard);
+        }
+        Ok(())
+    }
+
+    /// The peer lives; its timestamp may be the one to echo.
+    fn note_heard(&mut self, now: Time, segment: &Segment<'_>, seq: u64) {
+        self.snd.last_heard = now;
+        self.keepalive.on_heard();
+        self.opening.is_confirmed = true;
+        self.opening.confirm_at = None;
+        if let Some(t) = segment.options.timestamps
+            && self.terms.timestamps
+        {
+            self.rcv.note_timestamp(now, seq, t.val);
+        }
+    }
+
+    /// Seventh: the data. URG is read in line (RFC 6093).
+    fn process_data(&mut self, now: Time, segment: &Segment<'_>, seq: u64) {
+        if segment.payload.is_empty() {
+            return;
+        }
+        if !self.state.may_receive_data() {
+            return; // beyond its own FIN: a fault of the peer's
+        }
+        match self.rcv.buffer.insert(seq, segment.payload) {
+            Arrival::InOrder => self.rcv.acks.on_data(now, segment.payload.len(), self.snd.mss),
+            Arrival::Hole | Arrival::Duplicate | Arrival::Refused => self.rcv.acks.require_alone(),
+        }
+        if self.is_closed_by_app {
+            self.discard();
+        }
+    }
+
+    /// Eighth: the FIN, once everything before it is here.
+    fn process_fin(&mut self, now: Time, segment: &Segment<'_>, seq: u64) {
+        if segment.flags.contains(Flags::FIN) {
+            self.rcv.note_fin(seq + segment.payload.len() as u64);
+            self.rcv.acks.require();
+        }
+        match self.state {
+            State::Established if self.rcv.take_fin() => {
+                self.enter(State::CloseWait);
+                if self.snd.fin_queued {
+                    self.move_to_closing_state();
+                }
+            }
+            State::FinWait1 if self.rcv.take_fin() => self.enter(State::Closing),
+            State::FinWait2 if self.rcv.take_fin() => self.enter_time_wait(now),
+            State::TimeWait if segment.flags.contains(Flags::FIN) => {
+                self.time_wait_until = now + 2 * super::MSL;
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn enter_time_wait(&mut self, now: Time) {
+        self.enter(State::TimeWait);
+        self.time_wait_until = now + 2 * super::MSL;
+    }
+}
+
+/// A segment made without this connection's state: right sum, and right CRC (K = 0) if it has the option.
+pub(super) fn stateless_ok(segment: &Segment<'_>, datagram: &[u8]) -> bool {
+    checksum_ok(datagram) && (segment.options.ext.is_none() || crc_ok(datagram, 0))
+}

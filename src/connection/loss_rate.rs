@@ -1,0 +1,69 @@
+//! How lossy the path has been lately, and how many copies of a last segment that is worth.
+
+/// Exponentially forgetting share of transmissions that were lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LossRate {
+    lost: f32,
+    sent: f32,
+}
+
+/// Transmissions remembered; older ones fade.
+const MEMORY: f32 = 64.0;
+/// Two imaginary arrivals keep one early loss from looking like a dead path.
+const PRIOR: f32 = 2.0;
+/// Below this a second copy is not worth its bytes.
+const HEAVY: f32 = 0.2;
+
+impl LossRate {
+    pub(super) fn on_delivered(&mut self, segments: u64) {
+        self.sent += segments as f32;
+        self.fade();
+    }
+
+    pub(super) fn on_lost(&mut self, segments: u64) {
+        self.sent += segments as f32;
+        self.lost += segments as f32;
+        self.fade();
+    }
+
+    fn fade(&mut self) {
+        if self.sent > MEMORY {
+            let keep = MEMORY / self.sent;
+            self.sent *= keep;
+            self.lost *= keep;
+        }
+    }
+
+    /// Estimated probability that a transmission is lost.
+    pub(super) fn probability(self) -> f32 {
+        self.lost / (self.sent + PRIOR)
+    }
+
+    /// Transmissions after which a segment has arrived nine times in ten; 1 on a path without heavy loss.
+    pub(super) fn worthwhile_copies(self) -> u32 {
+        let p = self.probability().min(0.95);
+        if p < HEAVY { 1 } else { (0.1f32.ln() / p.ln()).ceil() as u32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_grow_with_loss_and_a_clean_path_gets_none() {
+        let mut rate = LossRate::default();
+        assert_eq!(rate.worthwhile_copies(), 1);
+        rate.on_delivered(100);
+        rate.on_lost(1);
+        assert_eq!(rate.worthwhile_copies(), 1, "one loss in a hundred");
+        for _ in 0..200 {
+            rate.on_lost(1);
+            rate.on_delivered(1);
+        }
+        assert!((0.45..0.51).contains(&rate.probability()), "{}", rate.probability());
+        assert_eq!(rate.worthwhile_copies(), 4);
+        rate.on_delivered(300);
+        assert_eq!(rate.worthwhile_copies(), 1, "old losses are forgotten");
+    }
+}

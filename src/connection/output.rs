@@ -1,0 +1,270 @@
+//! The next datagrams: one visible order of priorities.
+
+use super::chunks::Chunk;
+use super::handshake::{syn_integrity, syn_options};
+use super::{Connection, IntegrityMode, State};
+use crate::time::Time;
+use crate::wire::{
+    Extension, Flags, Integrity, Options, SackBuffer, Segment, SeqNum, Timestamps, ext_flags, seal,
+};
+
+/// One GSO batch that `poll_transmit` appended to its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Bytes appended in all.
+    pub size: usize,
+    /// Size of each datagram but the last, if there are several.
+    pub segment_size: Option<usize>,
+    /// Mark as ECN-capable.
+    pub ect: bool,
+}
+
+/// A GSO batch is one UDP send: its bytes must fit one IP packet's worth of offsets.
+const BATCH_BYTES_MAX: usize = 65_000;
+
+impl Connection {
+    /// Whether `poll_transmit` might return something now. Cheap.
+    #[must_use]
+    pub fn wants_transmit(&self, now: Time) -> bool {
+        if self.reset_pending {
+            return true;
+        }
+        let opening = self.opening.next.is_some_and(|at| at <= now);
+        match self.state {
+            State::Closed | State::Listen => false,
+            State::SynSent | State::SynReceived => opening,
+            _ => {
+                self.rcv.acks.is_due()
+                    || self.probe_pending
+                    || self.echo.is_some()
+                    || (self.state.may_transmit_data() && self.wants_data(now))
+            }
+        }
+    }
+
+    fn wants_data(&self, now: Time) -> bool {
+        self.snd.nxt < self.snd.end()
+            || self.snd.board.has_lost()
+            || self.snd.probe_due
+            || self.snd.copy_due().is_some_and(|at| at <= now)
+    }
+
+    /// Appends one batch of at most `max_segments` (at least one) equal datagrams, the last perhaps shorter,
+    /// to `out`. None: nothing to send now. Call until None.
+    pub fn poll_transmit(&mut self, now: Time, max_segments: usize, out: &mut Vec<u8>) -> Option<Transmit> {
+        let begin = out.len();
+        let batch = self.emit_next(now, max_segments, out)?;
+        self.stats.packets_sent += batch.count;
+        Some(Transmit {
+            size: out.len() - begin,
+            segment_size: (batch.count > 1).then_some(batch.segment_size),
+            ect: false,
+        })
+    }
+
+    fn emit_next(&mut self, now: Time, max_segments: usize, out: &mut Vec<u8>) -> Option<Batch> {
+        if self.reset_pending {
+            self.reset_pending = false;
+            return Some(self.emit_control(now, Flags::RST | Flags::ACK, self.snd.nxt, out));
+        }
+        match self.state {
+            State::Closed | State::Listen => return None,
+            State::SynSent | State::SynReceived => return self.emit_syn(now, out),
+            _ => {}
+        }
+        if let Some(nonce) = self.echo.take() {
+            return Some(self.emit_echo(now, nonce, out));
+        }
+        if self.rcv.acks.is_due_alone() {
+            return Some(self.emit_ack(now, out));
+        }
+        if self.state.may_transmit_data()
+            && let Some(batch) = self.emit_data(now, max_segments, out)
+        {
+            return Some(batch);
+        }
+        if self.probe_pending {
+            // An already acknowledged number makes the peer answer with an ACK (RFC 9293 3.8.4, MUST-36).
+            self.probe_pending = false;
+            return Some(self.emit_control(now, Flags::ACK, self.snd.nxt - 1, out));
+        }
+        self.rcv.acks.is_due().then(|| self.emit_ack(now, out))
+    }
+
+    /// Our SYN, or in a simultaneous open our SYN-ACK, when its time has come.
+    fn emit_syn(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Batch> {
+        if self.opening.next.is_none_or(|at| at > now) {
+            return None;
+        }
+        let is_answer = self.state == State::SynReceived;
+        let mut options = syn_options(&self.config, self.ts_now(now), self.rcv.ts_echo());
+        let mut has_extension = self.config.integrity != IntegrityMode::Off;
+        if is_answer {
+            has_extension = self.terms.extension;
+            options.ext = options.ext.filter(|_| has_extension);
+            options.timestamps = options.timestamps.filter(|_| self.terms.timestamps);
+            options.window_scale = options.window_scale.filter(|_| self.terms.window_scale.is_some());
+            options.sack_permitted = self.terms.sack;
+        }
+        // The window of a SYN is unscaled (RFC 7323 2.2).
+        let window = self.rcv.buffer.advertise(self.snd.mss, 0);
+        let segment = Segment {
+            seq: self.identity.iss,
+            ack: if is_answer { self.irs() + 1 } else { SeqNum::new(0) },
+            flags: if is_answer { Flags::SYN | Flags::ACK } else { Flags::SYN },
+            window: u16::try_from(window).unwrap_or(u16::MAX),
+            options,
+            ..self.addressed()
+        };
+        let integrity = syn_integrity(has_extension);
+        self.trace_sent(&segment);
+        segment.emit(out, integrity);
+        self.opening.on_syn_sent(now);
+        Some(Batch::ONE)
+    }
+
+    fn addressed(&self) -> Segment<'static> {
+        Segment {
+            src_port: self.identity.local_port,
+            dst_port: self.identity.peer_port,
+            ..Segment::default()
+        }
+    }
+
+    /// The header of every segment after the handshake.
+    fn template(&mut self, now: Time, flags: Flags, seq: u64) -> Segment<'static> {
+        let timestamps = self.terms.timestamps.then(|| Timestamps { val: self.ts_now(now), ecr: self.rcv.ts_echo() });
+        #[allow(clippy::cast_possible_truncation)] // modulo 32 is the point
+        let flags_byte = self.rcv.corrupt as u8 & ext_flags::CORRUPT_COUNT;
+        let ext = self.keys.map(|_| Extension { flags: flags_byte, tail: &[] });
+        let window = self.rcv.window_field(self.snd.mss);
+        self.rcv.last_ack_sent = self.rcv.nxt();
+        Segment {
+            seq: self.snd.space.wrap(seq),
+            ack: self.rcv.space.wrap(self.rcv.nxt()),
+            flags,
+            window,
+            options: Options { timestamps, ext, ..Options::default() },
+            ..self.addressed()
+        }
+    }
+
+    /// A segment without data: RST, window probe, keep-alive.
+    fn emit_control(&mut self, now: Time, flags: Flags, seq: u64, out: &mut Vec<u8>) -> Batch {
+        let segment = self.template(now, flags, seq);
+        self.trace_sent(&segment);
+        segment.emit(out, self.integrity());
+        Batch::ONE
+    }
+
+    /// A pure ACK with all that the peer should know of holes and duplicates.
+    fn emit_ack(&mut self, now: Time, out: &mut Vec<u8>) -> Batch {
+        let mut segment = self.template(now, Flags::ACK, self.snd.nxt);
+        let mut blocks = SackBuffer::default();
+        let mut room = self.terms.sack_blocks();
+        let dsack = self.rcv.buffer.take_dsack();
+        if room > 0 && (dsack.is_some() || self.rcv.buffer.has_holes()) {
+            let space = self.rcv.space;
+            if let Some((start, end)) = dsack {
+                blocks.push(space.wrap(start), space.wrap(end));
+                room -= 1;
+            }
+            self.rcv.buffer.sack_blocks(room, |start, end| {
+                blocks.push(space.wrap(start), space.wrap(end));
+            });
+            segment.options.sack = blocks.as_blocks();
+        }
+        self.trace_sent(&segment);
+        segment.emit(out, self.integrity());
+        self.rcv.acks.on_ack_sent(true);
+        Batch::ONE
+    }
+
+    fn emit_echo(&mut self, now: Time, nonce: [u8; 8], out: &mut Vec<u8>) -> Batch {
+        let mut segment = self.template(now, Flags::ACK, self.snd.nxt);
+        if let Some(ext) = &mut segment.options.ext {
+            ext.flags |= ext_flags::ECHO;
+            ext.tail = &nonce;
+        }
+        self.trace_sent(&segment);
+        segment.emit(out, self.integrity());
+        Batch::ONE
+    }
+
+    /// Segments of the stream, as many of one size as may leave.
+    fn emit_data(&mut self, now: Time, max_segments: usize, out: &mut Vec<u8>) -> Option<Batch> {
+        let mut batch = Batch { count: 0, segment_size: 0 };
+        let (begin, integrity) = (out.len(), self.integrity());
+        let mut template = None;
+        while batch.count < max_segments.max(1) as u64 {
+            let Some(chunk) = self.snd.next_chunk(now, self.config.nodelay) else { break };
+            let header = template.get_or_insert_with(|| self.template(now, Flags::ACK, 0));
+            let size = header.header_len() + self.data_len(chunk);
+            if batch.count > 0 && (size > batch.segment_size || out.len() - begin + size > BATCH_BYTES_MAX) {
+                break;
+            }
+            let header = *header;
+            self.emit_chunk(header, chunk, integrity, out);
+            self.snd.on_chunk_sent(now, chunk);
+            batch.count += 1;
+            if batch.count == 1 {
+                batch.segment_size = size;
+            }
+            if size < batch.segment_size {
+                break; // a shorter one ends a GSO batch
+            }
+        }
+        if batch.count == 0 {
+            return None;
+        }
+        self.snd.note_drained();
+        self.snd.arm_loss_timer(now);
+        self.rcv.acks.on_ack_sent(false);
+        self.opening.confirm_at = None;
+        Some(batch)
+    }
+
+    /// Bytes of data in `chunk`: its sequence space without the FIN.
+    fn data_len(&self, chunk: Chunk) -> usize {
+        (chunk.end.min(self.snd.buffer.end()) - chunk.start) as usize
+    }
+
+    /// One data segment: header, the bytes from the send buffer, integrity, in one pass.
+    fn emit_chunk(&self, header: Segment<'_>, chunk: Chunk, integrity: Integrity, out: &mut Vec<u8>) {
+        let len = self.data_len(chunk);
+        let mut flags = Flags::ACK;
+        if chunk.end > self.snd.buffer.end() {
+            flags = flags | Flags::FIN;
+        }
+        if chunk.end >= self.snd.buffer.end() && len > 0 {
+            flags = flags | Flags::PSH; // SHLD-28: the last byte that there is
+        }
+        let segment = Segment { seq: self.snd.space.wrap(chunk.start), flags, ..header };
+        let begin = out.len();
+        segment.emit_header(out);
+        let (a, b) = self.snd.buffer.slices(chunk.start, len);
+        out.extend_from_slice(a);
+        out.extend_from_slice(b);
+        seal(&mut out[begin..], integrity);
+        log::trace!("{} > {} {len} bytes, {:?}", self.identity, self.relative(&segment), chunk.reason);
+    }
+
+    fn relative<'s, 'a>(&self, segment: &'s Segment<'a>) -> crate::wire::RelativeSegment<'s, 'a> {
+        segment.display_relative(self.identity.iss, self.irs())
+    }
+
+    fn trace_sent(&self, segment: &Segment<'_>) {
+        log::trace!("{} > {}", self.identity, self.relative(segment));
+    }
+}
+
+/// What was appended: `count` datagrams of `segment_size`, the last perhaps shorter.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    count: u64,
+    segment_size: usize,
+}
+
+impl Batch {
+    const ONE: Self = Self { count: 1, segment_size: 0 };
+}

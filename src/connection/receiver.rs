@@ -1,0 +1,196 @@
+//! The receive half: RECEIVE variables, the peer's FIN, timestamps, window tuning.
+
+use std::time::Duration;
+
+use super::ack_policy::AckPolicy;
+use super::receive_buffer::ReceiveBuffer;
+use super::seq_space::SeqSpace;
+use crate::time::Time;
+use crate::wire::SeqNum;
+
+/// Window offered before anything is known of the path; covers the initial window many times.
+const INITIAL_WINDOW: usize = 128 << 10;
+/// A round trip shorter than this is measured by the batch, not by the path.
+const TUNING_ROUND_MIN: Duration = Duration::from_millis(2);
+/// RFC 7323 5.5: TS.Recent is invalid after 24 days of silence.
+const TS_RECENT_LIFETIME: Duration = Duration::from_secs(24 * 24 * 3600);
+
+/// RFC 7323's TS.Recent.
+#[derive(Clone, Copy, Debug, Default)]
+struct TsRecent {
+    value: u32,
+    at: Time,
+}
+
+/// RECEIVE variables of RFC 9293 3.3.1, unwrapped.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    pub(super) space: SeqSpace,
+    pub(super) buffer: ReceiveBuffer,
+    pub(super) acks: AckPolicy,
+    /// Sequence number of the peer's FIN, once seen in order or beyond a hole.
+    fin_at: Option<u64>,
+    /// The peer's FIN is acknowledged in order.
+    pub(super) fin_received: bool,
+    /// Shift of the windows we announce.
+    pub(super) shift: u8,
+    /// Last.ACK.sent of RFC 7323.
+    pub(super) last_ack_sent: u64,
+    ts_recent: Option<TsRecent>,
+    /// Corrupt segments seen (the extension's flag bits carry it modulo 32).
+    pub(super) corrupt: u64,
+    /// Auto-tuning: a round began at, and this much was read since.
+    round_began: Time,
+    read_in_round: u64,
+    pub(super) bytes_read: u64,
+}
+
+impl Receiver {
+    pub(super) fn new(now: Time, max_window: usize) -> Self {
+        Self {
+            space: SeqSpace::new(SeqNum::new(0)),
+            buffer: ReceiveBuffer::new(1, INITIAL_WINDOW, max_window),
+            acks: AckPolicy::default(),
+            fin_at: None,
+            fin_received: false,
+            shift: 0,
+            last_ack_sent: 0,
+            ts_recent: None,
+            corrupt: 0,
+            round_began: now,
+            read_in_round: 0,
+            bytes_read: 0,
+        }
+    }
+
+    /// RCV.NXT: the FIN counts once everything before it is here.
+    pub(super) const fn nxt(&self) -> u64 {
+        self.buffer.nxt() + self.fin_received as u64
+    }
+
+    /// RCV.NXT + RCV.WND as promised to the peer.
+    pub(super) fn window_end(&self) -> u64 {
+        self.buffer.edge().max(self.nxt())
+    }
+
+    /// The window field of the next segment.
+    pub(super) fn window_field(&mut self, mss: usize) -> u16 {
+        let window = self.buffer.advertise(mss, self.shift);
+        u16::try_from(window >> self.shift).unwrap_or(u16::MAX)
+    }
+
+    /// RFC 7323 5.3 R1: an older timestamp marks an old duplicate.
+    pub(super) fn is_old_timestamp(&self, now: Time, value: u32) -> bool {
+        self.ts_recent.is_some_and(|recent| {
+            (value.wrapping_sub(recent.value) as i32) < 0 && now - recent.at < TS_RECENT_LIFETIME
+        })
+    }
+
+    /// RFC 7323 4.3: the value to echo comes from the segment that Last.ACK.sent lies in.
+    pub(super) fn note_timestamp(&mut self, now: Time, seq: u64, value: u32) {
+        if seq <= self.last_ack_sent && !self.is_old_timestamp(now, value) {
+            self.ts_recent = Some(TsRecent { value, at: now });
+        }
+    }
+
+    pub(super) fn set_ts_recent(&mut self, now: Time, value: u32) {
+        self.ts_recent = Some(TsRecent { value, at: now });
+    }
+
+    /// TSecr of the next segment.
+    pub(super) fn ts_echo(&self) -> u32 {
+        self.ts_recent.map_or(0, |recent| recent.value)
+    }
+
+    /// A FIN occupies `seq`.
+    pub(super) fn note_fin(&mut self, seq: u64) {
+        if !self.fin_received && seq >= self.buffer.nxt() {
+            self.fin_at = Some(seq);
+        }
+    }
+
+    /// True once: the FIN is next in order.
+    pub(super) fn take_fin(&mut self) -> bool {
+        if self.fin_received || self.fin_at != Some(self.buffer.nxt()) {
+            return false;
+        }
+        self.fin_received = true;
+        true
+    }
+
+    /// The application read `bytes`: dynamic right-sizing doubles the window as long as a round trip's
+    /// reading would fill it.
+    pub(super) fn on_read(&mut self, now: Time, bytes: usize, srtt: Duration) {
+        self.bytes_read += bytes as u64;
+        self.read_in_round += bytes as u64;
+        if now - self.round_began < srtt.max(TUNING_ROUND_MIN) {
+            return;
+        }
+        let wanted = usize::try_from(self.read_in_round).unwrap_or(usize::MAX).saturating_mul(2);
+        if wanted > self.buffer.limit() {
+            self.buffer.raise_limit(wanted.next_power_of_two());
+        }
+        self.round_began = now;
+        self.read_in_round = 0;
+    }
+}
+
+/// Shift for windows of up to `max_window` bytes (RFC 7323 2.3: at most 14).
+pub(super) const fn window_shift(max_window: usize) -> u8 {
+    let mut shift = 0;
+    while shift < 14 && (max_window >> shift) > 0xffff {
+        shift += 1;
+    }
+    shift
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shift_covers_the_largest_window() {
+        for (window, shift) in [(0, 0), (65535, 0), (65536, 1), (16 << 20, 9), (1 << 30, 14), (usize::MAX, 14)] {
+            assert_eq!(window_shift(window), shift, "{window}");
+        }
+    }
+
+    #[test]
+    fn the_window_doubles_while_a_round_trip_of_reading_fills_it() {
+        let ms = Duration::from_millis(1);
+        let mut now = Time::ZERO;
+        let mut rcv = Receiver::new(now, 4 << 20);
+        for _ in 0..20 {
+            let limit = rcv.buffer.limit();
+            now += 10 * ms;
+            rcv.on_read(now, limit, 10 * ms);
+        }
+        assert_eq!(rcv.buffer.limit(), 4 << 20, "up to the maximum");
+        let mut slow = Receiver::new(Time::ZERO, 4 << 20);
+        for i in 1..100u32 {
+            slow.on_read(Time::ZERO + i * 10 * ms, 10_000, 10 * ms);
+        }
+        assert_eq!(slow.buffer.limit(), INITIAL_WINDOW, "a slow reader keeps the small window");
+    }
+
+    #[test]
+    fn old_timestamps_are_old_across_the_wrap_and_forgotten_after_24_days() {
+        let mut rcv = Receiver::new(Time::ZERO, 1 << 20);
+        rcv.set_ts_recent(Time::ZERO, 5);
+        assert!(rcv.is_old_timestamp(Time::ZERO, u32::MAX));
+        assert!(!rcv.is_old_timestamp(Time::ZERO, 6));
+        assert!(!rcv.is_old_timestamp(Time::ZERO + TS_RECENT_LIFETIME, u32::MAX));
+    }
+
+    #[test]
+    fn a_fin_counts_only_when_everything_before_it_is_here() {
+        let mut rcv = Receiver::new(Time::ZERO, 1 << 20);
+        rcv.buffer.advertise(1000, 0);
+        rcv.note_fin(4);
+        assert!(!rcv.take_fin());
+        rcv.buffer.insert(1, b"abc");
+        assert!(rcv.take_fin());
+        assert!(!rcv.take_fin());
+        assert_eq!(rcv.nxt(), 5);
+    }
+}

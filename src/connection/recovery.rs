@@ -1,0 +1,260 @@
+//! When to send again: RACK's verdicts, tail loss probes, the retransmission timer, and undoing mistakes.
+
+use std::time::Duration;
+
+use super::congestion::CongestionEvent;
+use super::prr::Prr;
+use super::scoreboard::Delivery;
+use super::sender::{Cause, Episode, LossTimer, Sender, Undo};
+use crate::time::Time;
+
+/// Longest delay of an ACK by a peer with our extension (`ack_policy`).
+pub(super) const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
+/// Longest delay of an ACK by other peers (Linux's TCP_DELACK_MAX).
+const MAX_ACK_DELAY_PLAIN: Duration = Duration::from_millis(200);
+/// Deviates from RFC 6298 2.4: towards a peer whose ACK delay is known 50 ms are enough, and a spurious
+/// timeout is undone by its timestamps.
+const RTO_MIN_EXTENSION: Duration = Duration::from_millis(50);
+/// A probe sooner than this meets scheduling noise, not loss.
+const PTO_MIN: Duration = Duration::from_millis(5);
+/// Before the first RTT sample (RFC 8985 7.2).
+const PTO_INITIAL: Duration = Duration::from_secs(1);
+const RTO_MAX: Duration = Duration::from_secs(60);
+/// While the peer was heard this recently, the back-off stays below `BACKOFF_ANSWERED` doublings
+/// (deviates from RFC 6298 5.5: at half loss both ways four timeouts in a row are ordinary).
+const ANSWERED: Duration = Duration::from_secs(10);
+const BACKOFF_ANSWERED: u32 = 2;
+/// 2^10 times the smallest RTO is beyond RTO_MAX.
+const BACKOFF_MAX: u32 = 10;
+/// Copies of last segments are at least this far apart.
+const COPY_GAP_MIN: Duration = Duration::from_millis(10);
+
+impl Sender {
+    /// RFC 8985 6.2 step 5; enters fast recovery on a new loss. Returns the bytes newly marked.
+    pub(super) fn detect_losses(&mut self, now: Time) -> u64 {
+        let newest = self.rack.newest();
+        if newest.0 == Time::ZERO {
+            return 0;
+        }
+        let (bytes, segments) = self.board.mark_lost(now, newest, self.rack_limit());
+        if bytes > 0 {
+            self.on_lost(segments);
+            if self.episode.is_none() {
+                self.enter_recovery(now);
+            }
+        }
+        bytes
+    }
+
+    fn rack_limit(&self) -> Duration {
+        let no_tolerance = self.episode.is_some() || self.board.sacked() >= 3 * self.mss as u64;
+        self.rack.limit(self.rtt.min_rtt(), self.rtt.srtt(), no_tolerance)
+    }
+
+    fn on_lost(&mut self, segments: u64) {
+        self.lost += segments;
+        self.loss_rate.on_lost(segments);
+    }
+
+    fn event(&self) -> CongestionEvent {
+        CongestionEvent { in_flight: self.nxt - self.una - self.board.sacked(), snd_nxt: self.nxt, ecn: false }
+    }
+
+    pub(super) fn enter_recovery(&mut self, now: Time) {
+        let flight = self.event().in_flight;
+        self.cc.on_congestion_event(now, &self.event());
+        let prr = self.cc.wants_prr().then(|| Prr::new(flight, self.cc.ssthresh()));
+        self.begin(now, Cause::Fast, prr);
+    }
+
+    fn begin(&mut self, now: Time, cause: Cause, prr: Option<Prr>) {
+        self.undo = Some(Undo { una: self.una, began: now, first_retransmission: None, unconfirmed: 0 });
+        self.episode = Some(Episode { recover: self.nxt, cause, prr });
+        self.probe = None;
+        self.probe_due = false;
+    }
+
+    pub(super) fn leave_recovery(&mut self, now: Time) {
+        if self.episode.is_some_and(|e| self.una >= e.recover) {
+            self.episode = None;
+            self.rack.on_recovery_exit();
+            self.cc.on_recovery_exit(now);
+        }
+    }
+
+    /// Segments of the episode were sent again.
+    pub(super) fn note_retransmission(&mut self, now: Time) {
+        self.retransmitted += 1;
+        if let Some(undo) = &mut self.undo {
+            undo.first_retransmission.get_or_insert(now);
+            undo.unconfirmed += 1;
+        }
+    }
+
+    pub(super) fn on_dsack(&mut self) {
+        // Copies sent on purpose come back as duplicates too; they say nothing of reordering.
+        if self.loss_rate.worthwhile_copies() == 1 {
+            self.rack.on_dsack(self.una, self.nxt);
+        }
+    }
+
+    /// The latest episode was a mistake if the original arrived (Eifel, RFC 4015), if data never sent again
+    /// was delivered after a timeout (F-RTO, RFC 5682), or if every retransmission was a duplicate (RFC 3708).
+    pub(super) fn detect_spurious(
+        &mut self,
+        now: Time,
+        prior_una: u64,
+        dsack: bool,
+        echo_ms: Option<u64>,
+        delivery: &Delivery,
+    ) {
+        let Some(undo) = &mut self.undo else { return };
+        let Some(first) = undo.first_retransmission else { return };
+        let advanced = self.una > undo.una && prior_una == undo.una;
+        let eifel = echo_ms.is_some_and(|echo| advanced && echo < first.as_millis());
+        let timed_out = self.episode.is_some_and(|e| e.cause == Cause::Timeout);
+        let frto = echo_ms.is_none()
+            && timed_out
+            && self.una > prior_una
+            && delivery.original_sent_at.is_some_and(|sent_at| sent_at < undo.began);
+        undo.unconfirmed -= u32::from(dsack).min(undo.unconfirmed);
+        let all_duplicates = dsack && undo.unconfirmed == 0 && self.loss_rate.worthwhile_copies() == 1;
+        if eifel || frto || all_duplicates {
+            self.undo = None;
+            self.episode = None;
+            self.board.unmark_lost();
+            self.cc.on_spurious(now);
+        } else if self.episode.is_none() && self.una > undo.una && !dsack {
+            // The episode is over; a late D-SACK may still undo it within the next flight.
+            if undo.began + 4 * self.rtt.srtt() < now {
+                self.undo = None;
+            }
+        }
+    }
+
+    /// The probe's flight is acknowledged: if it took a retransmission, something was lost (RFC 8985 7.4.2).
+    pub(super) fn finish_probe(&mut self, now: Time, dsack: bool, echo_ms: Option<u64>) {
+        let Some(probe) = self.probe else { return };
+        if self.una < probe.end {
+            return;
+        }
+        self.probe = None;
+        let original_arrived = dsack || echo_ms.is_some_and(|echo| echo < probe.sent_at.as_millis());
+        if probe.is_retransmission && !original_arrived && self.episode.is_none() {
+            self.cc.on_congestion_event(now, &self.event());
+            self.cc.on_recovery_exit(now);
+        }
+    }
+
+    /// RTO without back-off.
+    fn base_rto(&self) -> Duration {
+        let srtt = self.rtt.srtt();
+        if !self.extension || srtt.is_zero() {
+            return self.rtt.rto();
+        }
+        let deviation = (4 * self.rtt.rttvar()).max(Duration::from_millis(1));
+        (srtt + deviation + MAX_ACK_DELAY).clamp(RTO_MIN_EXTENSION, RTO_MAX)
+    }
+
+    /// RTO with back-off.
+    pub(super) fn rto(&self) -> Duration {
+        (self.base_rto() * (1 << self.backoff)).min(RTO_MAX)
+    }
+
+    /// RFC 8985 7.2, bounded by what QUIC takes (RFC 9002 6.2.1): a steady path needs no two round trips.
+    pub(super) fn pto(&self) -> Duration {
+        let srtt = self.rtt.srtt();
+        if srtt.is_zero() {
+            return PTO_INITIAL;
+        }
+        let pto = (2 * srtt).min(srtt + (4 * self.rtt.rttvar()).max(Duration::from_millis(1)));
+        let ack_delay = match (self.board.outstanding_segments(), self.extension) {
+            (0 | 1, true) => MAX_ACK_DELAY,
+            (0 | 1, false) => MAX_ACK_DELAY_PLAIN,
+            _ => Duration::ZERO,
+        };
+        (pto + ack_delay).max(PTO_MIN)
+    }
+
+    /// Sets the one loss timer to the earliest of what it may be needed for.
+    pub(super) fn arm_loss_timer(&mut self, now: Time) {
+        self.loss_timer = None;
+        if self.board.undelivered() == 0 {
+            return;
+        }
+        let newest = self.rack.newest();
+        if newest.0 != Time::ZERO
+            && let Some(at) = self.board.reorder_deadline(newest, self.rack_limit())
+        {
+            self.loss_timer = Some((at.max(now), LossTimer::Reorder));
+            return;
+        }
+        let rto_at = self.rto_start + self.rto();
+        let may_probe = self.episode.is_none()
+            && self.probe.is_none()
+            && !self.probe_due
+            && self.board.sacked() == 0
+            && self.board.outstanding_segments() > 0;
+        let pto_at = self.rto_start.max(self.last_sent) + self.pto();
+        self.loss_timer = Some(if may_probe && pto_at < rto_at {
+            (pto_at, LossTimer::Probe)
+        } else {
+            (rto_at, LossTimer::Retransmission)
+        });
+    }
+
+    pub(super) fn handle_loss_timeout(&mut self, now: Time) {
+        match self.loss_timer.take() {
+            Some((at, kind)) if at <= now => match kind {
+                LossTimer::Reorder => {
+                    self.detect_losses(now);
+                    if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {
+                        prr.on_ack(0, self.board.in_flight(), false, self.mss as u64);
+                    }
+                }
+                LossTimer::Probe => {
+                    self.probe_due = true;
+                    self.loss_rate.on_lost(self.board.outstanding_segments() as u64);
+                }
+                LossTimer::Retransmission => self.on_retransmission_timeout(now),
+            },
+            other => self.loss_timer = other,
+        }
+        self.arm_loss_timer(now);
+    }
+
+    fn on_retransmission_timeout(&mut self, now: Time) {
+        self.rto_count += 1;
+        let answered = now - self.last_heard < ANSWERED.max(8 * self.rtt.srtt());
+        self.backoff = (self.backoff + 1).min(if answered { BACKOFF_ANSWERED } else { BACKOFF_MAX });
+        let event = self.event();
+        let (_, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
+        self.on_lost(segments);
+        if self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1 {
+            self.cc.on_retransmission_timeout(now, &event);
+            self.begin(now, Cause::Timeout, None);
+        }
+        self.rto_start = now;
+    }
+
+    /// When the next copy of a last segment is due: with nothing new to send, a lossy path and a flight
+    /// within the initial window, each last segment is sent as often per round trip as its loss is worth.
+    pub(super) fn copy_due(&self) -> Option<Time> {
+        let outstanding = self.board.outstanding_segments() as u32;
+        let copies = self.loss_rate.worthwhile_copies();
+        if copies < 2
+            || outstanding == 0
+            || self.copies_left == 0
+            || self.nxt < self.end()
+            || self.board.undelivered() > self.initial_window()
+        {
+            return None;
+        }
+        let srtt = self.rtt.srtt();
+        if srtt.is_zero() {
+            return None;
+        }
+        let per_round = (copies * outstanding).min(10);
+        Some(self.last_sent + (srtt / per_round).max(COPY_GAP_MIN))
+    }
+}

@@ -1,0 +1,498 @@
+//! What is in flight: one record per segment and transmission, with its fate so far.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::congestion::RateSample;
+use crate::time::Time;
+
+/// What we believe of a segment's latest transmission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// In flight.
+    Outstanding,
+    /// Thought lost, to be sent again.
+    Lost,
+    /// Held by the peer beyond a hole; kept until acknowledged cumulatively (RFC 2018 section 8).
+    Sacked,
+}
+
+/// One segment as last transmitted. `start` and `end` count the FIN.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) sent_at: Time,
+    pub(super) fate: Fate,
+    /// How often it was sent; 1 = never again.
+    pub(super) transmissions: u16,
+    is_app_limited: bool,
+    /// Identifies this transmission among all.
+    transmission: u64,
+    // The connection's counters when it was sent (draft-cheng-iccrg-delivery-rate-estimation 3.2).
+    delivered: u64,
+    delivered_at: Time,
+    first_sent_at: Time,
+    tx_in_flight: u64,
+    lost: u64,
+}
+
+impl Sent {
+    const fn len(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// What one arriving ACK delivered, collected while it walks the scoreboard.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    now: Time,
+    min_rtt: Duration,
+    /// TSecr as a tick of our own clock in ms, if timestamps are in use.
+    echo_ms: Option<u64>,
+    /// SND.FACK before this ACK.
+    highest_before: u64,
+    /// Newly delivered bytes.
+    pub(super) bytes: u64,
+    /// The most recently sent of the newly delivered segments, ambiguous retransmissions left out.
+    pub(super) newest: Option<Sent>,
+    /// RTT of the most recently sent segment whose transmission is known.
+    pub(super) rtt: Option<Duration>,
+    /// A never-retransmitted segment below the highest delivered one arrived: the network reorders.
+    pub(super) reordered: bool,
+    /// Earliest send time among newly delivered segments that were sent once only.
+    pub(super) original_sent_at: Option<Time>,
+    /// The record for the rate sample: newest by transmission.
+    rated: Option<Sent>,
+}
+
+impl Delivery {
+    const fn new(now: Time, min_rtt: Duration, echo_ms: Option<u64>, highest_before: u64) -> Self {
+        Self {
+            now,
+            min_rtt,
+            echo_ms,
+            highest_before,
+            bytes: 0,
+            newest: None,
+            rtt: None,
+            reordered: false,
+            original_sent_at: None,
+            rated: None,
+        }
+    }
+
+    /// Which transmission the peer answers is unknown (RFC 8985 6.2 step 2, Karn): the answer came sooner
+    /// than any round trip, or echoes a timestamp from before the latest transmission.
+    fn is_ambiguous(&self, sent: &Sent) -> bool {
+        if sent.transmissions == 1 {
+            return false;
+        }
+        match self.echo_ms {
+            Some(echo) => echo < sent.sent_at.as_millis(),
+            None => self.now - sent.sent_at < self.min_rtt,
+        }
+    }
+
+    fn add(&mut self, sent: &Sent) {
+        self.bytes += sent.len();
+        if sent.transmissions == 1 {
+            self.reordered |= sent.end < self.highest_before;
+            self.original_sent_at = Some(self.original_sent_at.map_or(sent.sent_at, |t| t.min(sent.sent_at)));
+        }
+        if self.rated.is_none_or(|r| sent.transmission > r.transmission) {
+            self.rated = Some(*sent);
+        }
+        if self.is_ambiguous(sent) {
+            return;
+        }
+        if self.newest.is_none_or(|n| sent.transmission > n.transmission) {
+            self.newest = Some(*sent);
+            if sent.transmissions == 1 || self.echo_ms.is_some() {
+                self.rtt = Some(self.now - sent.sent_at);
+            }
+        }
+    }
+}
+
+/// A transmission in order of time; stale once its segment was sent again, delivered or marked lost.
+#[derive(Clone, Copy, Debug)]
+struct Transmission {
+    start: u64,
+    id: u64,
+    sent_at: Time,
+}
+
+/// Segments from SND.UNA to SND.NXT, contiguous and in order.
+#[derive(Debug, Default)]
+pub(super) struct Scoreboard {
+    segments: VecDeque<Sent>,
+    by_time: VecDeque<Transmission>,
+    /// Starts of segments marked lost, oldest verdict first; may hold stale ones.
+    lost: VecDeque<u64>,
+    next_transmission: u64,
+    in_flight: u64,
+    sacked: u64,
+    lost_bytes: u64,
+    outstanding_segments: usize,
+    /// Highest sequence number delivered (SND.FACK).
+    highest: u64,
+    delivered: u64,
+    delivered_at: Time,
+    first_sent_at: Time,
+    total_lost: u64,
+    /// Until `delivered` passes this, samples are limited by the application.
+    app_limited_until: u64,
+}
+
+impl Scoreboard {
+    pub(super) const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    pub(super) const fn sacked(&self) -> u64 {
+        self.sacked
+    }
+
+    pub(super) const fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    pub(super) const fn has_lost(&self) -> bool {
+        self.lost_bytes > 0
+    }
+
+    /// Segments in flight.
+    pub(super) const fn outstanding_segments(&self) -> usize {
+        self.outstanding_segments
+    }
+
+    /// Bytes sent and not yet delivered: in flight or waiting to be sent again.
+    pub(super) const fn undelivered(&self) -> u64 {
+        self.in_flight + self.lost_bytes
+    }
+
+    /// The flight is now bounded by the application, not by the network.
+    pub(super) fn set_app_limited(&mut self) {
+        self.app_limited_until = (self.delivered + self.in_flight).max(1);
+    }
+
+    fn stamp(&mut self, sent: &mut Sent, now: Time) {
+        if self.in_flight == 0 {
+            self.first_sent_at = now;
+            self.delivered_at = now;
+        }
+        sent.sent_at = now;
+        sent.transmission = self.next_transmission;
+        self.next_transmission += 1;
+        sent.delivered = self.delivered;
+        sent.delivered_at = self.delivered_at;
+        sent.first_sent_at = self.first_sent_at;
+        sent.lost = self.total_lost;
+        sent.is_app_limited = self.app_limited_until > self.delivered;
+        self.in_flight += sent.len();
+        self.outstanding_segments += 1;
+        sent.tx_in_flight = self.in_flight;
+        self.by_time.push_back(Transmission { start: sent.start, id: sent.transmission, sent_at: now });
+    }
+
+    /// An empty collection for the ACK that arrives now.
+    pub(super) const fn delivery(&self, now: Time, min_rtt: Duration, echo_ms: Option<u64>) -> Delivery {
+        Delivery::new(now, min_rtt, echo_ms, self.highest)
+    }
+
+    /// New data (or the FIN) left.
+    pub(super) fn on_sent(&mut self, start: u64, end: u64, now: Time) {
+        debug_assert!(start < end && self.segments.back().is_none_or(|last| last.end == start));
+        let mut sent = Sent {
+            start,
+            end,
+            sent_at: now,
+            fate: Fate::Outstanding,
+            transmissions: 1,
+            is_app_limited: false,
+            transmission: 0,
+            delivered: 0,
+            delivered_at: now,
+            first_sent_at: now,
+            tx_in_flight: 0,
+            lost: 0,
+        };
+        self.stamp(&mut sent, now);
+        self.segments.push_back(sent);
+    }
+
+    /// The segment at `start` left again.
+    pub(super) fn on_retransmitted(&mut self, start: u64, now: Time) {
+        let Some(index) = self.find(start) else { return };
+        let mut sent = self.segments[index];
+        match sent.fate {
+            Fate::Outstanding => {
+                self.in_flight -= sent.len();
+                self.outstanding_segments -= 1;
+            }
+            Fate::Lost => self.lost_bytes -= sent.len(),
+            Fate::Sacked => return,
+        }
+        sent.fate = Fate::Outstanding;
+        sent.transmissions = sent.transmissions.saturating_add(1);
+        self.stamp(&mut sent, now);
+        self.segments[index] = sent;
+    }
+
+    /// Next segment to send again, its length at most `max` (a longer one is cut in two).
+    pub(super) fn next_lost(&mut self, max: u64) -> Option<(u64, u64)> {
+        while let Some(&start) = self.lost.front() {
+            match self.find(start) {
+                Some(index) if self.segments[index].fate == Fate::Lost => {
+                    self.split(index, max);
+                    return Some((start, self.segments[index].end));
+                }
+                _ => self.lost.pop_front(),
+            };
+        }
+        None
+    }
+
+    fn split(&mut self, index: usize, max: u64) {
+        let mut rest = self.segments[index];
+        if rest.len() <= max {
+            return;
+        }
+        debug_assert_eq!(rest.fate, Fate::Lost, "transmissions in flight keep their shape");
+        let middle = rest.start + max;
+        self.segments[index].end = middle;
+        rest.start = middle;
+        self.segments.insert(index + 1, rest);
+        self.lost.insert(1, middle);
+    }
+
+    /// The outstanding segment that was sent longest ago.
+    pub(super) fn oldest_outstanding(&mut self) -> Option<Sent> {
+        loop {
+            let front = *self.by_time.front()?;
+            match self.find(front.start) {
+                Some(i) if self.is_current(i, front.id) => return Some(self.segments[i]),
+                _ => self.by_time.pop_front(),
+            };
+        }
+    }
+
+    /// The outstanding segment with the highest sequence number (what a tail loss probe repeats).
+    pub(super) fn last_outstanding(&self) -> Option<Sent> {
+        self.segments.iter().rev().find(|s| s.fate == Fate::Outstanding).copied()
+    }
+
+    fn is_current(&self, index: usize, transmission: u64) -> bool {
+        let s = &self.segments[index];
+        s.transmission == transmission && s.fate == Fate::Outstanding
+    }
+
+    fn find(&self, start: u64) -> Option<usize> {
+        let index = self.segments.partition_point(|s| s.start < start);
+        (self.segments.get(index)?.start == start).then_some(index)
+    }
+
+    /// Everything before `una` is acknowledged.
+    pub(super) fn acknowledge(&mut self, una: u64, delivery: &mut Delivery) {
+        while let Some(front) = self.segments.front_mut() {
+            if front.start >= una {
+                break;
+            }
+            if front.end > una {
+                let mut covered = *front; // a partly acknowledged segment: its rest stays as it is
+                covered.end = una;
+                front.start = una;
+                let (id, sent_at) = (front.transmission, front.sent_at);
+                match covered.fate {
+                    Fate::Outstanding => self.by_time.push_front(Transmission { start: una, id, sent_at }),
+                    Fate::Lost => self.lost.push_front(una),
+                    Fate::Sacked => {}
+                }
+                self.outstanding_segments += usize::from(covered.fate == Fate::Outstanding);
+                self.deliver(covered, delivery);
+                break;
+            }
+            let whole = *front;
+            self.segments.pop_front();
+            self.deliver(whole, delivery);
+        }
+        self.highest = self.highest.max(una);
+        if self.segments.is_empty() {
+            self.by_time.clear();
+            self.lost.clear();
+        }
+    }
+
+    /// The peer holds `start..end` beyond a hole. Only whole segments count (RFC 6675 section 4).
+    pub(super) fn sack(&mut self, start: u64, end: u64, delivery: &mut Delivery) {
+        let mut index = self.segments.partition_point(|s| s.start < start);
+        while let Some(segment) = self.segments.get(index) {
+            if segment.end > end {
+                break;
+            }
+            if segment.fate != Fate::Sacked {
+                let was = *segment;
+                self.segments[index].fate = Fate::Sacked;
+                self.deliver(was, delivery);
+                self.sacked += was.len();
+            }
+            index += 1;
+        }
+    }
+
+    fn deliver(&mut self, sent: Sent, delivery: &mut Delivery) {
+        match sent.fate {
+            Fate::Outstanding => {
+                self.in_flight -= sent.len();
+                self.outstanding_segments -= 1;
+            }
+            Fate::Lost => self.lost_bytes -= sent.len(),
+            Fate::Sacked => {
+                self.sacked -= sent.len();
+                return; // counted when it was SACKed
+            }
+        }
+        self.delivered += sent.len();
+        self.delivered_at = delivery.now;
+        delivery.add(&sent);
+        self.highest = self.highest.max(sent.end);
+    }
+
+    /// RFC 8985 6.2 step 5: marks what was sent before `newest` and more than `limit` ago as lost. Returns
+    /// (bytes, segments) marked.
+    pub(super) fn mark_lost(&mut self, now: Time, newest: (Time, u64), limit: Duration) -> (u64, u64) {
+        let (mut bytes, mut count) = (0, 0);
+        while let Some(&Transmission { start, id, sent_at }) = self.by_time.front() {
+            let Some(index) = self.find(start).filter(|i| self.is_current(*i, id)) else {
+                self.by_time.pop_front();
+                continue;
+            };
+            if (sent_at, self.segments[index].end) >= newest || sent_at + limit > now {
+                break;
+            }
+            self.by_time.pop_front();
+            bytes += self.mark(index);
+            count += 1;
+        }
+        (bytes, count)
+    }
+
+    /// When the oldest segment sent before `newest` counts as lost, if there is one.
+    pub(super) fn reorder_deadline(&mut self, newest: (Time, u64), limit: Duration) -> Option<Time> {
+        let oldest = self.oldest_outstanding()?;
+        ((oldest.sent_at, oldest.end) < newest).then(|| oldest.sent_at + limit)
+    }
+
+    /// What was marked lost and not yet sent again is in flight after all.
+    pub(super) fn unmark_lost(&mut self) {
+        if self.lost_bytes == 0 {
+            return;
+        }
+        for s in &mut self.segments {
+            if s.fate == Fate::Lost {
+                s.fate = Fate::Outstanding;
+                self.in_flight += s.len();
+                self.outstanding_segments += 1;
+                self.lost_bytes -= s.len();
+            }
+        }
+        self.lost.clear();
+        let current = self.segments.iter().filter(|s| s.fate == Fate::Outstanding);
+        self.by_time =
+            current.map(|s| Transmission { start: s.start, id: s.transmission, sent_at: s.sent_at }).collect();
+        self.by_time.make_contiguous().sort_unstable_by_key(|t| t.id);
+    }
+
+    fn mark(&mut self, index: usize) -> u64 {
+        let segment = &mut self.segments[index];
+        debug_assert_eq!(segment.fate, Fate::Outstanding);
+        segment.fate = Fate::Lost;
+        let (len, start) = (segment.len(), segment.start);
+        self.in_flight -= len;
+        self.outstanding_segments -= 1;
+        self.lost_bytes += len;
+        self.total_lost += len;
+        self.lost.push_back(start);
+        len
+    }
+
+    /// The retransmission timer fired (RFC 8985 6.3): the first segment is lost, and every other that was
+    /// sent more than `limit` ago. Returns (bytes, segments) marked.
+    pub(super) fn mark_lost_on_timeout(&mut self, now: Time, limit: Duration) -> (u64, u64) {
+        if self.segments.front().is_some_and(|s| s.fate == Fate::Sacked) {
+            self.forget_sacks(); // the peer has reneged (RFC 2018 section 8)
+        }
+        let (mut bytes, mut count) = (0, 0);
+        for index in 0..self.segments.len() {
+            let s = self.segments[index];
+            if s.fate == Fate::Outstanding && (index == 0 || s.sent_at + limit <= now) {
+                bytes += self.mark(index);
+                count += 1;
+            }
+        }
+        (bytes, count)
+    }
+
+    fn forget_sacks(&mut self) {
+        for index in 0..self.segments.len() {
+            if self.segments[index].fate == Fate::Sacked {
+                self.segments[index].fate = Fate::Outstanding;
+                self.in_flight += self.segments[index].len();
+                self.outstanding_segments += 1;
+                self.sacked -= self.segments[index].len();
+                self.mark(index);
+            }
+        }
+    }
+
+    /// The delivery-rate sample of this ACK (draft-cheng-iccrg-delivery-rate-estimation 3.3).
+    pub(super) fn rate_sample(&mut self, delivery: &Delivery) -> RateSample {
+        if self.delivered > self.app_limited_until {
+            self.app_limited_until = 0;
+        }
+        let Some(p) = delivery.rated else { return RateSample::default() };
+        self.first_sent_at = p.sent_at;
+        let send_elapsed = p.sent_at - p.first_sent_at;
+        let ack_elapsed = self.delivered_at - p.delivered_at;
+        RateSample {
+            delivered: self.delivered - p.delivered,
+            interval: send_elapsed.max(ack_elapsed),
+            prior_delivered: p.delivered,
+            is_app_limited: p.is_app_limited,
+            tx_in_flight: p.tx_in_flight,
+            lost: self.total_lost - p.lost,
+        }
+    }
+
+    /// Gives the memory of an empty scoreboard back.
+    pub(super) fn release(&mut self) {
+        if self.segments.is_empty() {
+            self.segments = VecDeque::new();
+            self.by_time = VecDeque::new();
+            self.lost = VecDeque::new();
+        }
+    }
+
+    pub(super) fn assert_invariants(&self, una: u64, nxt: u64) {
+        let (mut flight, mut sacked, mut lost, mut count, mut at) = (0, 0, 0, 0, una);
+        for s in &self.segments {
+            assert!(s.start == at && s.end > s.start, "records are contiguous from SND.UNA");
+            at = s.end;
+            match s.fate {
+                Fate::Outstanding => (flight, count) = (flight + s.len(), count + 1),
+                Fate::Sacked => sacked += s.len(),
+                Fate::Lost => lost += s.len(),
+            }
+        }
+        assert!(self.segments.is_empty() || at == nxt, "records end at SND.NXT");
+        assert_eq!(
+            (flight, sacked, lost, count),
+            (self.in_flight, self.sacked, self.lost_bytes, self.outstanding_segments)
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! Bytes from the application until the peer acknowledges them.
+
+use super::ring::ByteRing;
+
+/// The application's bytes from `base` on, addressed by unwrapped sequence number.
+#[derive(Debug)]
+pub(super) struct SendBuffer {
+    ring: ByteRing,
+    /// Sequence number of the first byte held: everything before it is acknowledged.
+    base: u64,
+    len: usize,
+    limit: usize,
+}
+
+impl SendBuffer {
+    /// `first`: the sequence number of the first byte of the stream.
+    pub(super) fn new(first: u64, limit: usize) -> Self {
+        Self { ring: ByteRing::default(), base: first, len: 0, limit }
+    }
+
+    /// Takes as much of `data` as fits and says how much.
+    pub(super) fn write(&mut self, data: &[u8]) -> usize {
+        let n = data.len().min(self.free());
+        self.ring.ensure(self.len + n);
+        self.ring.write_at(self.len, &data[..n]);
+        self.len += n;
+        n
+    }
+
+    /// Forgets the bytes before `seq`.
+    pub(super) fn acknowledge(&mut self, seq: u64) {
+        let n = usize::try_from(seq.saturating_sub(self.base)).map_or(self.len, |n| n.min(self.len));
+        self.ring.consume(n);
+        self.base += n as u64;
+        self.len -= n;
+    }
+
+    /// The `len` bytes from `seq`, in up to two pieces.
+    pub(super) fn slices(&self, seq: u64, len: usize) -> (&[u8], &[u8]) {
+        let offset = usize::try_from(seq - self.base).expect("seq lies in the buffer");
+        debug_assert!(offset + len <= self.len);
+        self.ring.slices(offset, len)
+    }
+
+    /// Sequence number after the last byte.
+    pub(super) const fn end(&self) -> u64 {
+        self.base + self.len as u64
+    }
+
+    pub(super) const fn base(&self) -> u64 {
+        self.base
+    }
+
+    pub(super) const fn free(&self) -> usize {
+        self.limit.saturating_sub(self.len)
+    }
+
+    pub(super) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Gives the memory of an empty buffer back.
+    pub(super) fn release(&mut self) {
+        if self.len == 0 {
+            self.ring.release();
+        }
+    }
+
+    pub(super) const fn memory(&self) -> usize {
+        self.ring.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_what_fits_and_gives_back_what_is_acknowledged() {
+        let mut buffer = SendBuffer::new(1, 5000);
+        assert_eq!(buffer.write(&[7; 4000]), 4000);
+        assert_eq!(buffer.write(&[8; 4000]), 1000, "bounded by the limit");
+        assert_eq!(buffer.write(&[9]), 0);
+        buffer.acknowledge(4001);
+        assert_eq!((buffer.base(), buffer.end(), buffer.free()), (4001, 5001, 4000));
+        assert_eq!(buffer.slices(4001, 1).0, &[8]);
+        buffer.acknowledge(1); // an old one is a no-op
+        buffer.acknowledge(u64::MAX); // beyond the end: at most what is there
+        assert!(buffer.is_empty());
+        buffer.release();
+        assert_eq!(buffer.memory(), 0);
+    }
+}

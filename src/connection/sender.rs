@@ -1,0 +1,298 @@
+//! The send half: what is unacknowledged, what an ACK says of it, what may leave next.
+
+use std::time::Duration;
+
+use super::congestion::{AckSample, Algorithm, Controller};
+use super::loss_rate::LossRate;
+use super::prr::Prr;
+use super::rack::Rack;
+use super::rtt::RttEstimator;
+use super::scoreboard::{Delivery, Scoreboard};
+use super::send_buffer::SendBuffer;
+use super::seq_space::SeqSpace;
+use crate::time::Time;
+use crate::wire::SeqNum;
+
+/// Why data is sent again, as long as an episode lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Losses found by RACK: fast recovery.
+    Fast,
+    /// The retransmission timer fired.
+    Timeout,
+}
+
+/// A recovery in progress: over once `recover` is acknowledged (RFC 6675's RecoveryPoint).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Episode {
+    pub(super) recover: u64,
+    pub(super) cause: Cause,
+    pub(super) prr: Option<Prr>,
+}
+
+/// What is needed to notice that the latest episode was a mistake (RFC 4015, RFC 5682, RFC 2883).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Undo {
+    /// SND.UNA when the episode began.
+    pub(super) una: u64,
+    pub(super) began: Time,
+    pub(super) first_retransmission: Option<Time>,
+    /// Retransmissions of the episode not yet reported as duplicates.
+    pub(super) unconfirmed: u32,
+}
+
+/// A tail loss probe in flight (RFC 8985 section 7).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe {
+    pub(super) end: u64,
+    pub(super) sent_at: Time,
+    pub(super) is_retransmission: bool,
+}
+
+/// What the loss timer is set for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LossTimer {
+    /// RACK's reordering window closes.
+    Reorder,
+    /// A tail loss probe is due.
+    Probe,
+    /// RFC 6298.
+    Retransmission,
+}
+
+/// What an ACK did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AckEffect {
+    /// SND.UNA advanced.
+    pub(super) advanced: bool,
+    /// Bytes newly delivered, SACKed ones included.
+    pub(super) delivered: u64,
+}
+
+/// SEND variables of RFC 9293 3.3.1 (unwrapped) and the machinery of recovery.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) space: SeqSpace,
+    pub(super) una: u64,
+    pub(super) nxt: u64,
+    /// SND.WND, scaled to bytes.
+    pub(super) wnd: u64,
+    /// Largest window the peer ever offered (RFC 5961 section 5, sender's silly-window avoidance).
+    pub(super) max_wnd: u64,
+    /// Shift of the windows the peer announces.
+    pub(super) shift: u8,
+    /// SND.WL1 and SND.WL2: segment used for the last window update.
+    pub(super) wl1: u64,
+    pub(super) wl2: u64,
+    /// Largest payload of a segment, options subtracted.
+    pub(super) mss: usize,
+    pub(super) buffer: SendBuffer,
+    /// The application has finished: a FIN follows the buffered bytes.
+    pub(super) fin_queued: bool,
+    pub(super) board: Scoreboard,
+    pub(super) rtt: RttEstimator,
+    pub(super) cc: Box<dyn Controller>,
+    pub(super) rack: Rack,
+    pub(super) episode: Option<Episode>,
+    pub(super) undo: Option<Undo>,
+    pub(super) probe: Option<Probe>,
+    /// The probe timer fired: one segment may leave regardless of cwnd.
+    pub(super) probe_due: bool,
+    /// Consecutive retransmission timeouts (RFC 6298 5.5).
+    pub(super) backoff: u32,
+    /// When the retransmission timer was last restarted.
+    pub(super) rto_start: Time,
+    pub(super) loss_timer: Option<(Time, LossTimer)>,
+    pub(super) loss_rate: LossRate,
+    /// Copies of last segments that may still be sent before something is heard.
+    pub(super) copies_left: u32,
+    pub(super) last_sent: Time,
+    /// When the peer's last acceptable segment came.
+    pub(super) last_heard: Time,
+    pub(super) cwnd_limited: bool,
+    /// The peer runs our extension: its longest ACK delay is known, timestamps are there.
+    pub(super) extension: bool,
+    pub(super) retransmitted: u64,
+    pub(super) lost: u64,
+    pub(super) rto_count: u64,
+}
+
+/// Copies of last segments that are sent into silence.
+pub(super) const COPIES_INTO_SILENCE: u32 = 32;
+
+impl Sender {
+    pub(super) fn new(now: Time, iss: SeqNum, send_buffer: usize, algorithm: Algorithm, mss: usize) -> Self {
+        Self {
+            space: SeqSpace::new(iss),
+            una: 0,
+            nxt: 1, // the SYN
+            wnd: 0,
+            max_wnd: 0,
+            shift: 0,
+            wl1: 0,
+            wl2: 0,
+            mss,
+            buffer: SendBuffer::new(1, send_buffer),
+            fin_queued: false,
+            board: Scoreboard::default(),
+            rtt: RttEstimator::new(),
+            cc: algorithm.build(u32::try_from(mss).unwrap_or(u32::MAX)),
+            rack: Rack::default(),
+            episode: None,
+            undo: None,
+            probe: None,
+            probe_due: false,
+            backoff: 0,
+            rto_start: now,
+            loss_timer: None,
+            loss_rate: LossRate::default(),
+            copies_left: COPIES_INTO_SILENCE,
+            last_sent: now,
+            last_heard: now,
+            cwnd_limited: false,
+            extension: false,
+            retransmitted: 0,
+            lost: 0,
+            rto_count: 0,
+        }
+    }
+
+    /// Sequence number after everything the application wants sent, the FIN included.
+    pub(super) const fn end(&self) -> u64 {
+        self.buffer.end() + self.fin_queued as u64
+    }
+
+    /// Our FIN is acknowledged.
+    pub(super) const fn is_fin_acked(&self) -> bool {
+        self.fin_queued && self.una == self.end()
+    }
+
+    /// Every byte of data is acknowledged (the FIN perhaps not).
+    pub(super) const fn is_data_acked(&self) -> bool {
+        self.una >= self.buffer.end()
+    }
+
+    /// Takes SEG.WND if the segment is not older than the last one that set it (RFC 9293 3.10.7.4).
+    pub(super) fn update_window(&mut self, seq: u64, ack: u64, window: u64) {
+        if self.wl1 < seq || (self.wl1 == seq && self.wl2 <= ack) {
+            self.wnd = window;
+            self.max_wnd = self.max_wnd.max(window);
+            self.wl1 = seq;
+            self.wl2 = ack;
+        }
+    }
+
+    /// An acceptable ACK with its SACK blocks (unwrapped); `echo_ms`: TSecr as a tick of our clock.
+    pub(super) fn on_ack(&mut self, now: Time, ack: u64, blocks: &[(u64, u64)], echo_ms: Option<u64>) -> AckEffect {
+        let prior_in_flight = self.board.in_flight();
+        let dsack = is_dsack(ack, blocks);
+        let mut delivery = self.board.delivery(now, self.rtt.min_rtt(), echo_ms);
+        let advanced = ack > self.una;
+        let prior_una = self.una;
+        if advanced {
+            self.board.acknowledge(ack, &mut delivery);
+            self.buffer.acknowledge(ack);
+            self.una = ack;
+        }
+        for &(start, end) in blocks {
+            // Blocks outside (SND.UNA, SND.NXT] are D-SACKs, stale or lies.
+            if start > self.una && start < end && end <= self.nxt {
+                self.board.sack(start, end, &mut delivery);
+            }
+        }
+        if dsack {
+            self.on_dsack();
+        }
+        if delivery.bytes > 0 {
+            self.on_delivery(now, &delivery, advanced, echo_ms);
+        }
+        self.detect_spurious(now, prior_una, dsack, echo_ms, &delivery);
+        let newly_lost = self.detect_losses(now);
+        self.finish_probe(now, dsack, echo_ms);
+        self.leave_recovery(now);
+        if delivery.bytes > 0 || newly_lost > 0 {
+            self.report(now, &delivery, prior_in_flight, newly_lost, advanced);
+        }
+        if advanced || delivery.bytes > 0 {
+            self.rto_start = now; // RFC 6298 5.3
+        }
+        self.arm_loss_timer(now);
+        AckEffect { advanced, delivered: delivery.bytes }
+    }
+
+    fn on_delivery(&mut self, now: Time, delivery: &Delivery, advanced: bool, echo_ms: Option<u64>) {
+        if let Some(rtt) = delivery.rtt {
+            let expected = self.undelivered_segments() / 2;
+            self.rtt.on_sample_among(rtt, expected);
+        } else if let Some(echo) = echo_ms.filter(|_| advanced) {
+            // Karn leaves retransmissions out; their timestamps tell to a millisecond (RFC 7323 section 4).
+            self.rtt.on_sample(Duration::from_millis(now.as_millis().saturating_sub(echo)));
+        }
+        if let Some(newest) = &delivery.newest {
+            self.rack.on_delivered(now, newest);
+        }
+        self.rack.reordering_seen |= delivery.reordered;
+        self.loss_rate.on_delivered(delivery.bytes.div_ceil(self.mss as u64));
+        self.backoff = 0;
+        self.copies_left = COPIES_INTO_SILENCE;
+    }
+
+    fn undelivered_segments(&self) -> u32 {
+        u32::try_from(self.board.undelivered() / self.mss as u64).unwrap_or(u32::MAX).max(1)
+    }
+
+    fn report(&mut self, now: Time, delivery: &Delivery, prior_in_flight: u64, newly_lost: u64, advanced: bool) {
+        let rate = self.board.rate_sample(delivery);
+        let sample = AckSample {
+            newly_acked: delivery.bytes,
+            newly_lost,
+            prior_in_flight,
+            in_flight: self.board.in_flight(),
+            rtt: delivery.rtt,
+            srtt: self.rtt.srtt(),
+            min_rtt: self.rtt.min_rtt(),
+            delivered: self.board.delivered(),
+            rate,
+            in_recovery: self.episode.is_some_and(|e| e.cause == Cause::Fast),
+            cwnd_limited: self.cwnd_limited,
+            snd_una: self.una,
+            snd_nxt: self.nxt,
+            newly_ce: 0,
+        };
+        self.cc.on_ack(now, &sample);
+        self.cwnd_limited = false;
+        let (in_flight, mss) = (self.board.in_flight(), self.mss as u64);
+        if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {
+            prr.on_ack(delivery.bytes, in_flight, advanced && newly_lost == 0, mss);
+        }
+    }
+
+    /// Whether `len` more bytes may enter the network now.
+    pub(super) fn may_send(&self, len: u64) -> bool {
+        if let Some(prr) = self.episode.and_then(|e| e.prr) {
+            return prr.quota() >= len || self.board.in_flight() == 0;
+        }
+        // A window smaller than a segment still lets one segment out.
+        self.board.in_flight() == 0 || self.board.in_flight() + len <= self.cc.cwnd()
+    }
+
+    pub(super) fn initial_window(&self) -> u64 {
+        let mss = self.mss as u64;
+        (10 * mss).min((2 * mss).max(14600)) // RFC 6928
+    }
+
+    pub(super) fn assert_invariants(&self) {
+        assert!(self.una <= self.nxt && self.nxt <= self.end().max(1));
+        assert!(self.buffer.base() >= self.una.min(self.buffer.end()) || self.una == 0);
+        self.board.assert_invariants(self.una, self.nxt);
+    }
+}
+
+/// RFC 2883 section 4: the first block reports a duplicate if the ACK or the second block covers it.
+fn is_dsack(ack: u64, blocks: &[(u64, u64)]) -> bool {
+    match blocks {
+        [(_, end), ..] if *end <= ack => true,
+        [(start, end), (outer_start, outer_end), ..] => outer_start <= start && end <= outer_end,
+        _ => false,
+    }
+}

@@ -1,0 +1,179 @@
+//! Every deadline of a connection, and what happens when it comes.
+
+use std::time::Duration;
+
+use super::keepalive::Tick;
+use super::{Connection, Error, LAST_ACK_TIMEOUTS, State};
+use crate::time::Time;
+
+/// Empty buffers keep their memory this long, so that a busy stream does not allocate for each message.
+const RELEASE_AFTER: Duration = Duration::from_secs(10);
+/// RFC 9293 SHLD-30: zero-window probes back off up to this.
+const PERSIST_MAX: Duration = Duration::from_secs(60);
+
+impl Connection {
+    /// When `handle_timeout` must next be called, if ever. An idle connection has no deadline.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let release = self.release_at;
+        if self.state == State::Closed {
+            return release;
+        }
+        let opening = if self.established {
+            self.opening.confirm_at
+        } else {
+            Some(self.opening.next.unwrap_or(Time::MAX).min(self.opening.deadline))
+        };
+        let time_wait = (self.state == State::TimeWait).then_some(self.time_wait_until);
+        let transmits = self.state.may_transmit_data();
+        [
+            release,
+            opening,
+            time_wait,
+            self.snd.loss_timer.filter(|_| transmits).map(|(at, _)| at),
+            self.snd.copy_due().filter(|_| transmits),
+            self.rcv.acks.deadline(),
+            self.persist.map(|(at, _)| at),
+            self.stalled_since.map(|since| since + self.config.user_timeout),
+            self.keepalive_deadline(),
+            self.idle_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn keepalive_deadline(&self) -> Option<Time> {
+        let interval = self.config.keepalive.filter(|_| self.established && self.state != State::TimeWait)?;
+        Some(self.keepalive.deadline(self.snd.last_heard, interval, self.snd.rto()))
+    }
+
+    fn idle_deadline(&self) -> Option<Time> {
+        let limit = self.config.idle_timeout.filter(|_| self.established && self.state != State::TimeWait)?;
+        Some(self.snd.last_heard + limit)
+    }
+
+    /// Acts on every deadline that has come. Calling it early is a no-op.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.release_at.is_some_and(|at| at <= now) {
+            self.release(now);
+        }
+        match self.state {
+            State::Closed | State::Listen => return,
+            State::TimeWait if self.time_wait_until <= now => {
+                self.finish_quietly();
+                return;
+            }
+            State::SynSent | State::SynReceived if self.opening.deadline <= now => {
+                self.fail(Error::ConnectTimeout, true);
+                return;
+            }
+            _ => {}
+        }
+        if self.stalled_since.is_some_and(|since| since + self.config.user_timeout <= now) {
+            return self.fail(Error::UserTimeout, true);
+        }
+        if self.idle_deadline().is_some_and(|at| at <= now) {
+            return self.fail(Error::IdleTimeout, true);
+        }
+        self.handle_keepalive(now);
+        self.handle_confirmation(now);
+        self.rcv.acks.handle_timeout(now);
+        if self.state.may_transmit_data() {
+            self.handle_loss(now);
+        }
+        if let Some((at, unanswered)) = self.persist
+            && at <= now
+        {
+            self.probe_pending = true;
+            self.persist = Some((now + self.persist_interval(unanswered + 1), unanswered + 1));
+        }
+        self.after(now);
+    }
+
+    fn handle_loss(&mut self, now: Time) {
+        let timeouts = self.snd.rto_count;
+        self.snd.handle_loss_timeout(now);
+        if self.snd.rto_count > timeouts && self.state == State::LastAck && self.snd.is_data_acked() {
+            self.last_ack_timeouts += 1;
+            if self.last_ack_timeouts >= LAST_ACK_TIMEOUTS {
+                self.finish_quietly();
+            }
+        }
+    }
+
+    fn handle_keepalive(&mut self, now: Time) {
+        let Some(deadline) = self.keepalive_deadline() else { return };
+        match self.keepalive.handle_timeout(now, deadline) {
+            Tick::Wait => {}
+            Tick::Probe => self.probe_pending = true,
+            Tick::Dead => self.fail(Error::KeepAliveTimeout, true),
+        }
+    }
+
+    /// An opener whose last handshake ACK may be lost, with nothing else to send, repeats it.
+    fn handle_confirmation(&mut self, now: Time) {
+        if self.opening.confirm_at.is_some_and(|at| at <= now) {
+            self.opening.confirms += 1;
+            self.rcv.acks.require();
+            let gap = self.snd.pto() * 2u32.pow(self.opening.confirms.min(6));
+            self.opening.confirm_at = Some(now + gap.min(Duration::from_secs(15)));
+        }
+    }
+
+    fn persist_interval(&self, unanswered: u32) -> Duration {
+        (self.snd.rto() * 2u32.pow(unanswered.min(10))).min(PERSIST_MAX)
+    }
+
+    /// After every input and command: derived deadlines follow from the state.
+    pub(super) fn after(&mut self, now: Time) {
+        self.update_end();
+        self.last_active = now;
+        if self.release_at.is_none() && self.snd.buffer.memory() + self.rcv.buffer.memory() > 0 {
+            self.release_at = Some(now + RELEASE_AFTER);
+        }
+        if !self.state.may_transmit_data() {
+            self.persist = None;
+            self.stalled_since = None;
+        } else {
+            self.watch_progress(now);
+        }
+        self.reset_deaf_peer();
+        if cfg!(debug_assertions) {
+            self.assert_invariants();
+        }
+    }
+
+    fn watch_progress(&mut self, now: Time) {
+        if !self.snd.is_blocked_by_window() {
+            self.persist = None;
+        } else if self.persist.is_none() {
+            self.persist = Some((now + self.persist_interval(0), 0)); // SHLD-29: first after the RTO
+        }
+        if self.snd.una == self.snd.end() {
+            self.stalled_since = None;
+        } else {
+            self.stalled_since.get_or_insert(now);
+        }
+    }
+
+    /// `close` dropped bytes of the peer: it is told, once it has all of ours (RFC 9293 3.6.1, MAY-1).
+    fn reset_deaf_peer(&mut self) {
+        let deaf = self.is_closed_by_app && self.has_discarded;
+        if deaf && self.state == State::FinWait2 {
+            self.enter(State::Closed);
+            self.reset_pending = true;
+        }
+    }
+
+    fn release(&mut self, now: Time) {
+        self.release_at = None;
+        if now < self.last_active + RELEASE_AFTER {
+            self.release_at = Some(self.last_active + RELEASE_AFTER);
+            return;
+        }
+        self.snd.buffer.release();
+        self.snd.board.release();
+        self.rcv.buffer.release();
+    }
+}
