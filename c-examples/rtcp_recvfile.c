@@ -82,7 +82,7 @@ static void parse(int argc, char **argv)
             opt.quiet = true;
         else if (cli_flag("--json"))
             opt.json = true;
-        else if (!cli_value("--ack-to", &opt.ack_to) && !cli_number("--timeout-s", 1, 1000000, &opt.timeout_s)
+        else if (!cli_value("--ack-to", &opt.ack_to) && !cli_number("--timeout-s", 1, 86400, &opt.timeout_s)
                  && !cli_number("--max-clients", 1, 1000000, &opt.max_clients) && !cli_word(opt.words, 2))
             cli_unknown();
     }

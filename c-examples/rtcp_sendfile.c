@@ -69,7 +69,7 @@ static void parse(int argc, char **argv)
             opt.json = true;
         else if (!cli_value("--bind", &opt.bind) && !cli_value("--name", &opt.name) && !cli_cc(&opt.cc)
                  && !cli_number("--window", 1, INT32_MAX, &opt.window) && !cli_number("--mtu", 0, 65535, &opt.mtu)
-                 && !cli_number("--timeout-s", 1, 1000000, &opt.timeout_s) && !cli_word(opt.words, 2))
+                 && !cli_number("--timeout-s", 1, 86400, &opt.timeout_s) && !cli_word(opt.words, 2))
             cli_unknown();
     }
     if (opt.words[1] == NULL)
