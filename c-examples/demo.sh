@@ -58,7 +58,7 @@ receiver=$! started+=("$receiver")
 to=$(listening "$tmp/receiver")
 
 "$UDPL" --listen 127.0.0.1:0 --to "$to" --loss "$LOSS" --reorder "$REORDER" --bit-error "$BIT_ERROR" --rate-kbit "$RATE" \
-    --queue "$QUEUE" --seed "$SEED" --json >"$tmp/link" 2>"$tmp/link.err" &
+    --queue "$QUEUE" --seed "$SEED" >"$tmp/link" 2>"$tmp/link.err" &
 link=$! started+=("$link")
 proxy=$(listening "$tmp/link")
 
@@ -79,5 +79,5 @@ time:                      $(figure secs "$tmp/sender") s
 goodput:                   $(figure goodput_mbps "$tmp/sender") Mbit/s
 packets sent:              $(figure packets_sent "$tmp/sender"), of them retransmissions: $(figure retransmitted "$tmp/sender")
 corrupted segments caught: $(figure packets_corrupt "$tmp/receiver")
-link:                      $(tail -n 1 "$tmp/link")
+link:                      $(sed -n "s/^udpl: forward: //p" "$tmp/link.err")
 END
