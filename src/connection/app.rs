@@ -121,4 +121,22 @@ impl Connection {
         self.config.user_timeout = limit;
         self.after(now);
     }
+
+    /// ICMP port unreachable for a segment of this connection. A hint that anybody may forge (RFC 5927
+    /// section 4), so it counts only where there is nothing to lose: in SYN-SENT, and in LAST-ACK with
+    /// all data acknowledged, where it says that the peer is gone.
+    pub fn handle_refused(&mut self, now: Time) {
+        match self.state {
+            State::SynSent => self.fail(Error::Refused, false),
+            State::LastAck if self.snd.is_data_acked() => self.finish_quietly(),
+            _ => return,
+        }
+        self.after(now);
+    }
+
+    /// Bytes that `read` would return without waiting.
+    #[must_use]
+    pub const fn readable_bytes(&self) -> usize {
+        self.rcv.buffer.readable()
+    }
 }

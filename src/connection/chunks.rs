@@ -122,7 +122,7 @@ impl Sender {
                 self.probe = Some(Probe { end: self.nxt, sent_at: now, is_retransmission: !is_new });
                 self.rto_start = now;
             }
-            Reason::Copy => self.copies_left -= 1,
+            Reason::Copy => self.copies_unheard += 1,
             Reason::New | Reason::Lost => {}
         }
         if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {

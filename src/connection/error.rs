@@ -26,7 +26,9 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Refused => "the peer refused the connection: nobody listens there, or it takes no more clients",
+            Self::Refused => {
+                "the peer refused the connection: nobody listens there, or it takes no more clients"
+            }
             Self::Reset => "the peer reset the connection",
             Self::ConnectTimeout => "the peer did not answer within the connect limit",
             Self::UserTimeout => "the peer acknowledged nothing within the user timeout",

@@ -127,7 +127,10 @@ impl Terms {
 
     /// Largest payload of a data segment when UDP payloads are at most `max_datagram`.
     pub(super) fn segment_payload(&self, max_datagram: usize) -> usize {
-        usize::from(self.peer_mss).min(max_datagram.saturating_sub(20)).saturating_sub(self.data_options_len()).max(1)
+        usize::from(self.peer_mss)
+            .min(max_datagram.saturating_sub(20))
+            .saturating_sub(self.data_options_len())
+            .max(1)
     }
 }
 

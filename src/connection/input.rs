@@ -171,7 +171,7 @@ impl Connection {
 
     /// The peer lives; its timestamp may be the one to echo.
     fn note_heard(&mut self, now: Time, segment: &Segment<'_>, seq: u64) {
-        self.snd.last_heard = now;
+        self.snd.on_heard(now);
         self.keepalive.on_heard();
         self.opening.is_confirmed = true;
         self.opening.confirm_at = None;

@@ -11,7 +11,7 @@ pub(super) struct LossRate {
 const MEMORY: f32 = 64.0;
 /// Two imaginary arrivals keep one early loss from looking like a dead path.
 const PRIOR: f32 = 2.0;
-/// Below this a second copy is not worth its bytes.
+/// From here on loss is heavy; below, a second copy is not worth its bytes.
 const HEAVY: f32 = 0.2;
 
 impl LossRate {
@@ -41,8 +41,15 @@ impl LossRate {
 
     /// Transmissions after which a segment has arrived nine times in ten; 1 on a path without heavy loss.
     pub(super) fn worthwhile_copies(self) -> u32 {
-        let p = self.probability().min(0.95);
-        if p < HEAVY { 1 } else { (0.1f32.ln() / p.ln()).ceil() as u32 }
+        if !self.is_heavy() {
+            return 1;
+        }
+        (0.1f32.ln() / self.probability().min(0.95).ln()).ceil() as u32
+    }
+
+    /// Far beyond what any congestion control takes for a signal.
+    pub(super) fn is_heavy(self) -> bool {
+        self.probability() >= HEAVY
     }
 }
 

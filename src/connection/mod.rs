@@ -29,6 +29,7 @@ mod prr;
 mod rack;
 mod receive_buffer;
 mod receiver;
+mod recent_min;
 mod recovery;
 mod ring;
 mod scoreboard;
@@ -170,6 +171,7 @@ impl Connection {
     ) -> Self {
         let mut connection = Self::new(now, config, identity, State::SynReceived);
         connection.adopt(now, offer, terms);
+        connection.rcv.buffer.advertise(connection.snd.mss, 0); // as the SYN-ACK did, unscaled
         if let Some(sent) = syn_ack_sent {
             connection.snd.rtt.on_sample(now - sent);
         }

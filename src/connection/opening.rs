@@ -1,5 +1,7 @@
 //! Before ESTABLISHED: SYN-SENT (RFC 9293 3.10.7.3), simultaneous open, the end of the handshake.
 
+use std::time::Duration;
+
 use super::handshake::{Offer, Terms};
 use super::input::{Discard, stateless_ok};
 use super::{Connection, Error, State};
@@ -14,7 +16,8 @@ impl Connection {
         datagram: &[u8],
     ) -> Result<(), Discard> {
         let has_ack = segment.flags.contains(Flags::ACK);
-        if !stateless_ok(segment, datagram) && !(checksum_is_zero(datagram) && segment.options.ext.is_none()) {
+        if !stateless_ok(segment, datagram) && !(checksum_is_zero(datagram) && segment.options.ext.is_none())
+        {
             self.rcv.corrupt += 1;
             return Err(Discard);
         }
@@ -82,7 +85,12 @@ impl Connection {
     }
 
     /// SYN-RECEIVED: the ACK of our SYN completes the handshake.
-    pub(super) fn complete_passive(&mut self, now: Time, segment: &Segment<'_>, ack: u64) -> Result<(), Discard> {
+    pub(super) fn complete_passive(
+        &mut self,
+        now: Time,
+        segment: &Segment<'_>,
+        ack: u64,
+    ) -> Result<(), Discard> {
         if ack == 0 || ack > self.snd.nxt {
             return Err(Discard); // the endpoint answers segments that no connection takes
         }
@@ -104,7 +112,7 @@ impl Connection {
         } else if let Some(t) = segment.options.timestamps
             && let Some(sent_ms) = self.echoed_ms(now, t.ecr)
         {
-            self.snd.rtt.on_sample(std::time::Duration::from_millis(now.as_millis() - sent_ms));
+            self.snd.rtt.on_sample(Duration::from_millis((now.as_millis() - sent_ms).max(1)));
         }
     }
 

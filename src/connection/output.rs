@@ -133,7 +133,8 @@ impl Connection {
 
     /// The header of every segment after the handshake.
     fn template(&mut self, now: Time, flags: Flags, seq: u64) -> Segment<'static> {
-        let timestamps = self.terms.timestamps.then(|| Timestamps { val: self.ts_now(now), ecr: self.rcv.ts_echo() });
+        let timestamps =
+            self.terms.timestamps.then(|| Timestamps { val: self.ts_now(now), ecr: self.rcv.ts_echo() });
         #[allow(clippy::cast_possible_truncation)] // modulo 32 is the point
         let flags_byte = self.rcv.corrupt as u8 & ext_flags::CORRUPT_COUNT;
         let ext = self.keys.map(|_| Extension { flags: flags_byte, tail: &[] });
@@ -169,7 +170,7 @@ impl Connection {
                 blocks.push(space.wrap(start), space.wrap(end));
                 room -= 1;
             }
-            self.rcv.buffer.sack_blocks(room, |start, end| {
+            self.rcv.sack_blocks(room, |start, end| {
                 blocks.push(space.wrap(start), space.wrap(end));
             });
             segment.options.sack = blocks.as_blocks();

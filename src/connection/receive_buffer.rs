@@ -198,12 +198,12 @@ impl ReceiveBuffer {
     /// receiver's silly-window avoidance), rounded up to what the scaled field can say; returns the window.
     pub(super) fn advertise(&mut self, mss: usize, shift: u8) -> u64 {
         let step = mss.min(self.limit / 2) as u64;
-        let target = self.read + self.limit as u64;
+        let largest = 0xffff << shift;
+        let target = (self.read + self.limit as u64).min(self.nxt + largest);
         if target >= self.edge + step {
             self.edge = target;
         }
-        let granule = 1u64 << shift;
-        let window = (self.edge - self.nxt).next_multiple_of(granule).min(0xffff << shift);
+        let window = (self.edge - self.nxt).next_multiple_of(1 << shift).min(largest);
         self.edge = self.edge.max(self.nxt + window);
         window
     }
@@ -263,7 +263,10 @@ impl ReceiveBuffer {
         assert!(self.read <= self.nxt && self.nxt <= self.edge.max(self.nxt));
         let mut last = self.nxt;
         for (s, e) in &self.fragments {
-            assert!(*s > last && s < e && *e <= self.edge, "fragments are disjoint, beyond nxt, inside the window");
+            assert!(
+                *s > last && s < e && *e <= self.edge,
+                "fragments are disjoint, beyond nxt, inside the window"
+            );
             last = *e;
         }
     }
@@ -347,7 +350,11 @@ mod tests {
         assert_eq!(b.advertise(1000, 0), 6_000, "999 bytes are not worth an update");
         b.read(&mut [0; 1]);
         assert_eq!(b.advertise(1000, 0), 7_000);
-        assert_eq!(b.advertise(1000, 4), 7_008, "rounded up to the granule: the edge stays where it was promised");
+        assert_eq!(
+            b.advertise(1000, 4),
+            7_008,
+            "rounded up to the granule: the edge stays where it was promised"
+        );
     }
 
     #[test]

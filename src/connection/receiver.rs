@@ -109,6 +109,11 @@ impl Receiver {
         }
     }
 
+    /// SACK blocks, the FIN counted where one ends in it.
+    pub(super) fn sack_blocks(&self, max: usize, mut push: impl FnMut(u64, u64)) {
+        self.buffer.sack_blocks(max, |start, end| push(start, end + u64::from(self.fin_at == Some(end))));
+    }
+
     /// True once: the FIN is next in order.
     pub(super) fn take_fin(&mut self) -> bool {
         if self.fin_received || self.fin_at != Some(self.buffer.nxt()) {
@@ -150,7 +155,9 @@ mod tests {
 
     #[test]
     fn the_shift_covers_the_largest_window() {
-        for (window, shift) in [(0, 0), (65535, 0), (65536, 1), (16 << 20, 9), (1 << 30, 14), (usize::MAX, 14)] {
+        for (window, shift) in
+            [(0, 0), (65535, 0), (65536, 1), (16 << 20, 9), (1 << 30, 14), (usize::MAX, 14)]
+        {
             assert_eq!(window_shift(window), shift, "{window}");
         }
     }

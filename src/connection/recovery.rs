@@ -20,14 +20,19 @@ const PTO_MIN: Duration = Duration::from_millis(5);
 /// Before the first RTT sample (RFC 8985 7.2).
 const PTO_INITIAL: Duration = Duration::from_secs(1);
 const RTO_MAX: Duration = Duration::from_secs(60);
+/// Deviates from RFC 6298 2.5 (60 s): after an outage the next try must not be a minute away, and a segment
+/// each 5 s until the user timeout burdens nobody.
+const RTO_MAX_EXTENSION: Duration = Duration::from_secs(5);
 /// While the peer was heard this recently, the back-off stays below `BACKOFF_ANSWERED` doublings
 /// (deviates from RFC 6298 5.5: at half loss both ways four timeouts in a row are ordinary).
 const ANSWERED: Duration = Duration::from_secs(10);
-const BACKOFF_ANSWERED: u32 = 2;
+const BACKOFF_ANSWERED: u32 = 1;
 /// 2^10 times the smallest RTO is beyond RTO_MAX.
 const BACKOFF_MAX: u32 = 10;
 /// Copies of last segments are at least this far apart.
 const COPY_GAP_MIN: Duration = Duration::from_millis(10);
+/// Into silence, the gap between copies doubles after each of this many.
+const COPIES_PER_DOUBLING: u32 = 32;
 
 impl Sender {
     /// RFC 8985 6.2 step 5; enters fast recovery on a new loss. Returns the bytes newly marked.
@@ -57,7 +62,11 @@ impl Sender {
     }
 
     fn event(&self) -> CongestionEvent {
-        CongestionEvent { in_flight: self.nxt - self.una - self.board.sacked(), snd_nxt: self.nxt, ecn: false }
+        CongestionEvent {
+            in_flight: self.nxt - self.una - self.board.sacked(),
+            snd_nxt: self.nxt,
+            ecn: false,
+        }
     }
 
     pub(super) fn enter_recovery(&mut self, now: Time) {
@@ -158,7 +167,9 @@ impl Sender {
 
     /// RTO with back-off.
     pub(super) fn rto(&self) -> Duration {
-        (self.base_rto() * (1 << self.backoff)).min(RTO_MAX)
+        let base = self.base_rto();
+        let most = if self.extension { RTO_MAX_EXTENSION.max(4 * base) } else { RTO_MAX };
+        (base * (1 << self.backoff)).min(most.min(RTO_MAX))
     }
 
     /// RFC 8985 7.2, bounded by what QUIC takes (RFC 9002 6.2.1): a steady path needs no two round trips.
@@ -244,7 +255,6 @@ impl Sender {
         let copies = self.loss_rate.worthwhile_copies();
         if copies < 2
             || outstanding == 0
-            || self.copies_left == 0
             || self.nxt < self.end()
             || self.board.undelivered() > self.initial_window()
         {
@@ -255,6 +265,7 @@ impl Sender {
             return None;
         }
         let per_round = (copies * outstanding).min(10);
-        Some(self.last_sent + (srtt / per_round).max(COPY_GAP_MIN))
+        let doublings = (self.copies_unheard / COPIES_PER_DOUBLING).min(16);
+        Some(self.last_sent + (srtt / per_round).max(COPY_GAP_MIN) * (1 << doublings))
     }
 }

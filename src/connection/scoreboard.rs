@@ -403,8 +403,9 @@ impl Scoreboard {
         }
         self.lost.clear();
         let current = self.segments.iter().filter(|s| s.fate == Fate::Outstanding);
-        self.by_time =
-            current.map(|s| Transmission { start: s.start, id: s.transmission, sent_at: s.sent_at }).collect();
+        self.by_time = current
+            .map(|s| Transmission { start: s.start, id: s.transmission, sent_at: s.sent_at })
+            .collect();
         self.by_time.make_contiguous().sort_unstable_by_key(|t| t.id);
     }
 

@@ -6,6 +6,7 @@ use super::congestion::{AckSample, Algorithm, Controller};
 use super::loss_rate::LossRate;
 use super::prr::Prr;
 use super::rack::Rack;
+use super::recent_min::RecentMin;
 use super::rtt::RttEstimator;
 use super::scoreboard::{Delivery, Scoreboard};
 use super::send_buffer::SendBuffer;
@@ -60,6 +61,9 @@ pub(super) enum LossTimer {
     Retransmission,
 }
 
+/// A queue shorter than this is no sign of congestion: a few segments of a 1 Mbit/s link.
+const QUEUE_TOLERANCE: Duration = Duration::from_millis(40);
+
 /// What an ACK did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AckEffect {
@@ -91,6 +95,8 @@ pub(super) struct Sender {
     pub(super) fin_queued: bool,
     pub(super) board: Scoreboard,
     pub(super) rtt: RttEstimator,
+    /// Smallest of the latest round trips: above `rtt.min_rtt()`, a queue stands.
+    recent_rtt: RecentMin,
     pub(super) cc: Box<dyn Controller>,
     pub(super) rack: Rack,
     pub(super) episode: Option<Episode>,
@@ -104,8 +110,8 @@ pub(super) struct Sender {
     pub(super) rto_start: Time,
     pub(super) loss_timer: Option<(Time, LossTimer)>,
     pub(super) loss_rate: LossRate,
-    /// Copies of last segments that may still be sent before something is heard.
-    pub(super) copies_left: u32,
+    /// Copies of last segments sent since the peer was last heard.
+    pub(super) copies_unheard: u32,
     pub(super) last_sent: Time,
     /// When the peer's last acceptable segment came.
     pub(super) last_heard: Time,
@@ -116,9 +122,6 @@ pub(super) struct Sender {
     pub(super) lost: u64,
     pub(super) rto_count: u64,
 }
-
-/// Copies of last segments that are sent into silence.
-pub(super) const COPIES_INTO_SILENCE: u32 = 32;
 
 impl Sender {
     pub(super) fn new(now: Time, iss: SeqNum, send_buffer: usize, algorithm: Algorithm, mss: usize) -> Self {
@@ -136,6 +139,7 @@ impl Sender {
             fin_queued: false,
             board: Scoreboard::default(),
             rtt: RttEstimator::new(),
+            recent_rtt: RecentMin::default(),
             cc: algorithm.build(u32::try_from(mss).unwrap_or(u32::MAX)),
             rack: Rack::default(),
             episode: None,
@@ -146,7 +150,7 @@ impl Sender {
             rto_start: now,
             loss_timer: None,
             loss_rate: LossRate::default(),
-            copies_left: COPIES_INTO_SILENCE,
+            copies_unheard: 0,
             last_sent: now,
             last_heard: now,
             cwnd_limited: false,
@@ -183,7 +187,13 @@ impl Sender {
     }
 
     /// An acceptable ACK with its SACK blocks (unwrapped); `echo_ms`: TSecr as a tick of our clock.
-    pub(super) fn on_ack(&mut self, now: Time, ack: u64, blocks: &[(u64, u64)], echo_ms: Option<u64>) -> AckEffect {
+    pub(super) fn on_ack(
+        &mut self,
+        now: Time,
+        ack: u64,
+        blocks: &[(u64, u64)],
+        echo_ms: Option<u64>,
+    ) -> AckEffect {
         let prior_in_flight = self.board.in_flight();
         let dsack = is_dsack(ack, blocks);
         let mut delivery = self.board.delivery(now, self.rtt.min_rtt(), echo_ms);
@@ -204,7 +214,7 @@ impl Sender {
             self.on_dsack();
         }
         if delivery.bytes > 0 {
-            self.on_delivery(now, &delivery, advanced, echo_ms);
+            self.on_delivery(now, &delivery, echo_ms.filter(|_| advanced), dsack);
         }
         self.detect_spurious(now, prior_una, dsack, echo_ms, &delivery);
         let newly_lost = self.detect_losses(now);
@@ -220,13 +230,17 @@ impl Sender {
         AckEffect { advanced, delivered: delivery.bytes }
     }
 
-    fn on_delivery(&mut self, now: Time, delivery: &Delivery, advanced: bool, echo_ms: Option<u64>) {
-        if let Some(rtt) = delivery.rtt {
+    /// `answers_duplicate`: what is delivered now arrived long ago, its own ACK was lost: no round trip.
+    fn on_delivery(&mut self, now: Time, delivery: &Delivery, echo_ms: Option<u64>, answers_duplicate: bool) {
+        if answers_duplicate {
+            // neither the record nor the echoed timestamp tells when the ACK was caused
+        } else if let Some(rtt) = delivery.rtt {
             let expected = self.undelivered_segments() / 2;
             self.rtt.on_sample_among(rtt, expected);
-        } else if let Some(echo) = echo_ms.filter(|_| advanced) {
+            self.recent_rtt.on_sample(rtt);
+        } else if let Some(echo) = echo_ms {
             // Karn leaves retransmissions out; their timestamps tell to a millisecond (RFC 7323 section 4).
-            self.rtt.on_sample(Duration::from_millis(now.as_millis().saturating_sub(echo)));
+            self.rtt.on_sample(Duration::from_millis(now.as_millis().saturating_sub(echo).max(1)));
         }
         if let Some(newest) = &delivery.newest {
             self.rack.on_delivered(now, newest);
@@ -234,14 +248,20 @@ impl Sender {
         self.rack.reordering_seen |= delivery.reordered;
         self.loss_rate.on_delivered(delivery.bytes.div_ceil(self.mss as u64));
         self.backoff = 0;
-        self.copies_left = COPIES_INTO_SILENCE;
     }
 
     fn undelivered_segments(&self) -> u32 {
         u32::try_from(self.board.undelivered() / self.mss as u64).unwrap_or(u32::MAX).max(1)
     }
 
-    fn report(&mut self, now: Time, delivery: &Delivery, prior_in_flight: u64, newly_lost: u64, advanced: bool) {
+    fn report(
+        &mut self,
+        now: Time,
+        delivery: &Delivery,
+        prior_in_flight: u64,
+        newly_lost: u64,
+        advanced: bool,
+    ) {
         let rate = self.board.rate_sample(delivery);
         let sample = AckSample {
             newly_acked: delivery.bytes,
@@ -269,11 +289,33 @@ impl Sender {
 
     /// Whether `len` more bytes may enter the network now.
     pub(super) fn may_send(&self, len: u64) -> bool {
+        if self.board.in_flight() + len <= self.lossy_floor() {
+            return true;
+        }
         if let Some(prr) = self.episode.and_then(|e| e.prr) {
             return prr.quota() >= len || self.board.in_flight() == 0;
         }
         // A window smaller than a segment still lets one segment out.
         self.board.in_flight() == 0 || self.board.in_flight() + len <= self.cc.cwnd()
+    }
+
+    /// The peer's connection answered, whatever it said.
+    pub(super) fn on_heard(&mut self, now: Time) {
+        self.last_heard = now;
+        self.copies_unheard = 0;
+    }
+
+    /// What may be in flight whatever the controller says: on a path that loses a fifth and more while the
+    /// round trip shows no standing queue, loss says nothing of congestion, and half the initial window that
+    /// RFC 6928 holds safe on an unknown path stays safe. (`docs/design.md`, deviations.)
+    fn lossy_floor(&self) -> u64 {
+        let queue = self.recent_rtt.min().saturating_sub(self.rtt.min_rtt());
+        let no_queue = queue <= self.rtt.min_rtt() / 4 + QUEUE_TOLERANCE;
+        if self.cc.wants_prr() && self.loss_rate.is_heavy() && no_queue {
+            self.initial_window() / 2
+        } else {
+            0
+        }
     }
 
     pub(super) fn initial_window(&self) -> u64 {

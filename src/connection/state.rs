@@ -52,7 +52,8 @@ pub enum State {
 }
 
 use State::{
-    CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived, SynSent, TimeWait,
+    CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived, SynSent,
+    TimeWait,
 };
 
 /// Every legal move. `finish` before the handshake is done is remembered and acted on in ESTABLISHED.
@@ -73,7 +74,17 @@ const TRANSITIONS: &[(State, &[State])] = &[
 impl State {
     /// All states, in the RFC's order.
     pub const ALL: [Self; 11] = [
-        Closed, Listen, SynSent, SynReceived, Established, FinWait1, FinWait2, CloseWait, Closing, LastAck, TimeWait,
+        Closed,
+        Listen,
+        SynSent,
+        SynReceived,
+        Established,
+        FinWait1,
+        FinWait2,
+        CloseWait,
+        Closing,
+        LastAck,
+        TimeWait,
     ];
 
     /// Whether the table has a move from `self` to `next`.

@@ -132,7 +132,8 @@ mod tests {
     fn segment(flags: Flags, seq: u32, ts: u32) -> Vec<u8> {
         let mut out = vec![];
         let options = Options { timestamps: Some(Timestamps { val: ts, ecr: 0 }), ..Options::default() };
-        let segment = Segment { src_port: 2, dst_port: 1, seq: SeqNum::new(seq), flags, options, ..Segment::default() };
+        let segment =
+            Segment { src_port: 2, dst_port: 1, seq: SeqNum::new(seq), flags, options, ..Segment::default() };
         segment.emit(&mut out, Integrity::Checksum);
         out
     }
@@ -169,6 +170,9 @@ mod tests {
         let mut tw = time_wait();
         assert_eq!(verdict(&mut tw, Time::ZERO, &segment(Flags::SYN, 10, 71)).0, Verdict::Reopen);
         assert_eq!(verdict(&mut tw, Time::ZERO, &segment(Flags::SYN, 10, 70)).0, Verdict::Answered);
-        assert_eq!(verdict(&mut tw, Time::ZERO, &segment(Flags::SYN | Flags::ACK, 10, 99)).0, Verdict::Answered);
+        assert_eq!(
+            verdict(&mut tw, Time::ZERO, &segment(Flags::SYN | Flags::ACK, 10, 99)).0,
+            Verdict::Answered
+        );
     }
 }

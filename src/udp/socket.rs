@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::datagram::{ReceiveBatch, Transmit, canonical};
 use super::icmp::{self, IcmpError};
-use super::options;
+use super::{options, sys};
 
 /// What to ask of the kernel for each direction: 4 MiB, 3 ms of 10 Gbit/s.
 pub const UDP_BUFFER_DEFAULT: usize = 4 << 20;
@@ -180,6 +180,14 @@ impl UdpSocket {
             return Err(invalid("the socket is not bound to a port"));
         }
         Self::new(theirs.try_clone()?, options)
+    }
+
+    /// [`from_fd`](Self::from_fd) for a descriptor number as C has it.
+    ///
+    /// # Errors
+    /// As [`from_fd`](Self::from_fd), and when the number is no open descriptor.
+    pub fn from_raw(fd: RawFd, options: SocketOptions) -> io::Result<Self> {
+        Self::from_fd(sys::duplicate(fd)?.as_fd(), options)
     }
 
     fn new(socket: Socket, options: SocketOptions) -> io::Result<Self> {

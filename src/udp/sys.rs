@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// The result of a system call that answers -1 on failure.
 pub(super) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -29,6 +29,14 @@ pub(super) fn timerfd(clock: libc::clockid_t) -> io::Result<OwnedFd> {
 pub(super) fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: takes no pointer.
     let fd = check(unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;
+    // SAFETY: just made, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Another descriptor for what `fd` names, closed on exec.
+pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointer; the kernel refuses what is no open descriptor.
+    let fd = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })?;
     // SAFETY: just made, so nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,0 +1,48 @@
+//! The seed's own link: one way through 1 Mbit/s with an 8 KiB queue, ACKs straight back.
+
+use super::pair::{Pair, ms, pattern};
+use crate::connection::Config;
+use crate::emulator::Impairments;
+
+fn seconds(bytes: usize, loss: f64, reorder: f64, bit_errors: f64, delay_ms: u64, seed: u64) -> f64 {
+    let bad = Impairments {
+        delay: ms(delay_ms),
+        loss,
+        reorder,
+        bit_error_rate: bit_errors / 1e5,
+        rate_bit_per_s: Some(1_000_000),
+        queue_bytes: Some(8192),
+        ..Impairments::default()
+    };
+    let mut pair = Pair::new(&Config::default(), bad, Impairments::default(), seed);
+    pair.a.to_write = pattern(bytes, 1);
+    pair.b.finish_when_written = false;
+    pair.trace = std::env::var_os("SEED_TRACE").is_some();
+    let mut elapsed = ms(0);
+    while pair.b.received.len() < bytes && elapsed < ms(300_000) {
+        let end = pair.now + ms(50);
+        while pair.step(end) {}
+        elapsed += ms(50);
+    }
+    assert!(pair.b.received == pair.a.to_write, "seed {seed}: exact");
+    if std::env::var_os("SEED_STATS").is_some() {
+        eprintln!("{:?}", pair.a.conn().stats());
+    }
+    elapsed.as_secs_f64()
+}
+
+fn median(bytes: usize, loss: f64, reorder: f64, bit_errors: f64, delay_ms: u64) -> f64 {
+    let mut all: Vec<f64> =
+        (0..20).map(|seed| seconds(bytes, loss, reorder, bit_errors, delay_ms, seed)).collect();
+    all.sort_by(f64::total_cmp);
+    eprintln!("{bytes} bytes: {all:?}");
+    all[10]
+}
+
+#[test]
+fn the_seeds_files_cross_in_bounded_virtual_time() {
+    assert!(median(2_222, 0.5, 0.5, 16.0, 2000) <= 30.0);
+    assert!(median(51_200, 0.5, 0.0, 0.0, 0) <= 6.0);
+    assert!(median(100_000, 0.12, 0.2, 3.0, 300) <= 15.0);
+    assert!(median(1_000_000, 0.5, 0.0, 0.0, 0) <= 45.0);
+}

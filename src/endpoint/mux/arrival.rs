@@ -1,0 +1,192 @@
+//! A datagram comes in: whose is it, and what does it get if it is nobody's?
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::super::half_open::HalfOpen;
+use super::super::key::{Key, canonical, is_plausible_source};
+use super::super::stateless::emit_reset;
+use super::super::time_wait_table::Answer;
+use super::{ConnId, Mux};
+use crate::connection::TimeWait;
+use crate::connection::Verdict;
+use crate::time::Time;
+use crate::wire::{Flags, Segment, SeqNum, checksum_is_zero, checksum_ok, crc_ok, has_extension};
+
+/// A segment with all that came along.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub(super) from: SocketAddr,
+    pub(super) local_ip: Option<IpAddr>,
+    pub(super) ce: bool,
+    pub(super) segment: &'a Segment<'a>,
+    pub(super) datagram: &'a [u8],
+}
+
+impl Arrival<'_> {
+    pub(super) fn has(&self, flag: Flags) -> bool {
+        self.segment.flags.contains(flag)
+    }
+
+    /// A SYN that asks for a connection, not one that answers.
+    fn is_opening(&self) -> bool {
+        self.has(Flags::SYN) && !self.has(Flags::ACK)
+    }
+
+    /// Did it arrive as it was sent, as far as that can be told without a connection? Keyed CRCs pass.
+    pub(super) fn is_intact(&self) -> bool {
+        if self.has(Flags::SYN) && has_extension(self.datagram) && !crc_ok(self.datagram, 0) {
+            return false;
+        }
+        let keyed = !self.has(Flags::SYN) && has_extension(self.datagram);
+        // 0 in a SYN: a peer that computes no sums (FreeBSD).
+        let unsummed = self.has(Flags::SYN) && checksum_is_zero(self.datagram);
+        keyed || unsummed || checksum_ok(self.datagram)
+    }
+}
+
+impl Mux {
+    /// A datagram from the socket. `local_ip`: the address of ours it was sent to; `ce`: it carried the
+    /// congestion-experienced mark.
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        local_ip: Option<IpAddr>,
+        ce: bool,
+        bytes: &[u8],
+    ) {
+        let from = canonical(from);
+        if !is_plausible_source(from, local_ip, self.config.udp_port) {
+            self.past.packets_dropped += 1;
+            return;
+        }
+        let segment = match Segment::parse(bytes) {
+            Ok(segment) => segment,
+            Err(error) => {
+                log::trace!("{from}: dropped: {error}");
+                // What does not parse was damaged, or is no TCP at all; a right sum says which.
+                let counter = if checksum_ok(bytes) {
+                    &mut self.past.packets_dropped
+                } else {
+                    &mut self.past.packets_corrupt
+                };
+                *counter += 1;
+                return;
+            }
+        };
+        log::trace!("{from} > {segment}");
+        let arrival = Arrival { from, local_ip, ce, segment: &segment, datagram: bytes };
+        let key = self.key_of(&arrival);
+        match self.keys.get(&key) {
+            Some(&id) => self.handle_mapped(now, id, key, &arrival),
+            None => self.handle_unmapped(now, key, &arrival),
+        }
+        self.debug_check();
+    }
+
+    /// ICMP said that nobody has the port that `quoted`, the beginning of one of our segments, was sent to.
+    pub fn handle_refused(&mut self, now: Time, to: SocketAddr, quoted: &[u8]) {
+        let Some(&[s0, s1, d0, d1]) = quoted.first_chunk::<4>() else { return };
+        let (ours, peers) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
+        let key = Key::new((!self.config.any_source).then_some(canonical(to)), ours, peers);
+        let Some(&id) = self.keys.get(&key) else { return };
+        if let Some(slot) = self.slots.get_mut(id).filter(|slot| !slot.ignores_refusals) {
+            slot.connection.handle_refused(now);
+            self.refresh(now, id);
+        }
+    }
+
+    fn key_of(&self, arrival: &Arrival<'_>) -> Key {
+        let peer = (!self.config.any_source).then_some(arrival.from);
+        Key::new(peer, arrival.segment.dst_port, arrival.segment.src_port)
+    }
+
+    fn handle_mapped(&mut self, now: Time, id: ConnId, key: Key, arrival: &Arrival<'_>) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        // The application has not yet read to the end, but the peer may already come again.
+        if arrival.is_opening() && arrival.is_intact() {
+            if let Some(after) = slot.connection.time_wait().and_then(|wait| reopens(now, wait, arrival)) {
+                slot.is_mapped = false;
+                self.keys.remove(&key);
+                self.free_if_over(id);
+                self.handle_syn(now, key, arrival, Some(after));
+                return;
+            }
+        }
+        slot.connection.handle_segment(now, arrival.segment, arrival.datagram, arrival.ce);
+        self.refresh(now, id);
+    }
+
+    /// RFC 9293 section 3.10.7.1, CLOSED STATE, and 3.10.7.2, LISTEN STATE, behind the tables.
+    fn handle_unmapped(&mut self, now: Time, key: Key, arrival: &Arrival<'_>) {
+        if !arrival.is_intact() {
+            self.past.packets_corrupt += 1;
+            return;
+        }
+        self.scratch.clear();
+        let (segment, datagram) = (arrival.segment, arrival.datagram);
+        match self.time_wait.handle_segment(now, &key, segment, datagram, &mut self.scratch) {
+            Some(Answer::Ignore) => return,
+            Some(Answer::Reply { to, local_ip }) => {
+                // Never a dialogue of two tables: rationed like every answer without a connection.
+                if self.resets.take(now) {
+                    self.replies.push(to, local_ip, &self.scratch);
+                }
+                return;
+            }
+            Some(Answer::Reopen { after }) => return self.handle_syn(now, key, arrival, Some(after)),
+            None => {}
+        }
+        if arrival.is_opening() {
+            self.handle_syn(now, key, arrival, None);
+        } else if let Some(half_open) = self.half_open.find(now, &key).cloned() {
+            self.handle_third(now, key, &half_open, arrival);
+        } else if arrival.has(Flags::ACK) && self.cookies.outstanding(now) {
+            // If it belongs to no cookie: it may be the second segment of a peer whose first, the one that
+            // opens the connection, was lost. Not reset.
+            self.handle_cookie(now, key, arrival);
+        } else {
+            self.reset(now, arrival);
+        }
+    }
+
+    /// The segment that ends a handshake, or should.
+    fn handle_third(&mut self, now: Time, key: Key, half_open: &HalfOpen, arrival: &Arrival<'_>) {
+        let terms = half_open.terms;
+        if !super::handshake::is_of(arrival, terms, half_open.offer.isn, half_open.iss) {
+            self.past.packets_corrupt += 1;
+        } else if arrival.has(Flags::RST) {
+            // RFC 5961 section 3.2: only an exact sequence number resets.
+            if arrival.segment.seq == half_open.offer.isn + 1 {
+                self.half_open.remove(&key);
+            }
+        } else if arrival.has(Flags::SYN) || !arrival.has(Flags::ACK) {
+            self.past.packets_dropped += 1;
+        } else if arrival.segment.ack != half_open.iss + 1 {
+            self.reset(now, arrival);
+        } else if self.accept(now, key, half_open, arrival) {
+            self.half_open.remove(&key);
+        }
+    }
+
+    /// Answers with a reset, if that is due and the ration is not used up.
+    pub(super) fn reset(&mut self, now: Time, arrival: &Arrival<'_>) {
+        self.past.packets_dropped += 1;
+        self.scratch.clear();
+        if emit_reset(arrival.segment, arrival.datagram, &mut self.scratch) && self.resets.take(now) {
+            self.queue_reply(arrival.from, arrival.local_ip);
+        }
+    }
+
+    /// Queues what lies in `scratch` for the stranger at `from`.
+    pub(super) fn queue_reply(&mut self, from: SocketAddr, local_ip: Option<IpAddr>) {
+        self.replies.push(self.config.ack_to.unwrap_or(from), local_ip, &self.scratch);
+    }
+}
+
+/// RFC 9293 section 3.10.7.4 (MAY-2), RFC 6191: may this SYN end the wait? Then where the old space ended.
+fn reopens(now: Time, mut wait: TimeWait, arrival: &Arrival<'_>) -> Option<SeqNum> {
+    let mut unused = Vec::new();
+    let verdict = wait.handle_segment(now, arrival.segment, arrival.datagram, &mut unused);
+    (verdict == Verdict::Reopen).then_some(wait.snd_nxt)
+}

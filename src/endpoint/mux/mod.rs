@@ -1,0 +1,467 @@
+//! Many connections on one socket, sans-IO: datagrams, time and calls in; datagrams, deadlines, events out.
+//!
+//! An idle connection costs its `Slot` (about 300 bytes), its `Connection`, a table entry (about 40 bytes)
+//! and a timer entry (32 bytes). Strangers who have not completed a handshake cost nothing: they share
+//! a table that is allocated once.
+
+mod arrival;
+mod events;
+mod handshake;
+mod output;
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::cookies::Cookies;
+use super::half_open::{self, HalfOpenTable};
+use super::key::{Key, canonical};
+use super::secrets::{Secrets, TableHash};
+pub use super::slab::ConnId;
+use super::slab::Slab;
+use super::stateless::{Replies, ResetBudget};
+use super::time_wait_table::{self, TimeWaitTable};
+use super::timers::Timers;
+use crate::connection::{Config, Connection, Error, Identity, ReadError, Stats, WriteError};
+use crate::time::Time;
+pub use events::{Event, event};
+use slot::{Holder, Origin, Slot};
+
+/// What one endpoint is configured with, beside its connections.
+#[derive(Clone, Debug)]
+pub struct MuxConfig {
+    /// For every connection that is accepted, and the default of those that are dialled.
+    pub connection: Config,
+    /// Most accepted connections at once; 0 accepts none.
+    pub max_clients: usize,
+    /// Replies of accepted connections go here instead of where their segments come from.
+    pub ack_to: Option<SocketAddr>,
+    /// Connections are told apart by inner ports alone: segments may come from any outer address.
+    pub any_source: bool,
+    /// Inner port of ours: 0 is the UDP port for what is dialled, and whatever the peer aims at otherwise.
+    pub local_tcp_port: u16,
+    /// Inner port of the peer's when dialling; 0 is its UDP port.
+    pub remote_tcp_port: u16,
+    /// The socket's port.
+    pub udp_port: u16,
+}
+
+/// How to begin one connection.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// Its configuration.
+    pub config: Config,
+    /// Comes back in its events.
+    pub user_data: usize,
+    /// Inner port of ours; 0: as [`MuxConfig::local_tcp_port`] says.
+    pub local_tcp_port: u16,
+    /// Inner port of the peer's; 0: as [`MuxConfig::remote_tcp_port`] says.
+    pub remote_tcp_port: u16,
+    /// ICMP errors do not end the attempt (hole punching).
+    pub ignore_refused: bool,
+}
+
+/// Why [`Mux::connect`] began nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// Port 0, or no address of one host.
+    BadAddress,
+    /// An earlier connection between the same ports has not quite ended.
+    Closing,
+}
+
+/// Why a call on a connection did nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpError {
+    /// No such connection (any more).
+    NotFound,
+    /// No room, or no bytes, yet.
+    WouldBlock,
+    /// Writing after `finish`.
+    Finished,
+    /// It is over.
+    Ended(Error),
+}
+
+impl From<WriteError> for OpError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::WouldBlock => Self::WouldBlock,
+            WriteError::Finished => Self::Finished,
+            WriteError::Ended(error) => Self::Ended(error),
+        }
+    }
+}
+
+impl From<ReadError> for OpError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::WouldBlock => Self::WouldBlock,
+            ReadError::Ended(error) => Self::Ended(error),
+        }
+    }
+}
+
+/// One datagram, or a row of equal ones, to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Destination.
+    pub to: SocketAddr,
+    /// Source address, where the peer expects a certain one.
+    pub from: Option<IpAddr>,
+    /// Bytes that were appended to the buffer.
+    pub size: usize,
+    /// Size of each datagram but the last, if there are several.
+    pub segment_size: Option<usize>,
+    /// Mark as ECN-capable.
+    pub ect: bool,
+}
+
+/// The connections of one socket.
+pub struct Mux {
+    config: MuxConfig,
+    secrets: Secrets,
+    slots: Slab<Slot>,
+    keys: HashMap<Key, ConnId, TableHash>,
+    timers: Timers,
+    half_open: HalfOpenTable,
+    cookies: Cookies,
+    time_wait: TimeWaitTable,
+    replies: Replies,
+    resets: ResetBudget,
+    /// Answers are made here before they are queued.
+    scratch: Vec<u8>,
+    /// Connections that may have segments to send, in turn.
+    to_transmit: VecDeque<ConnId>,
+    /// Connections that may have news, in turn.
+    to_report: VecDeque<ConnId>,
+    /// Those whose CLOSED record went out in the last `poll_events`.
+    told: Vec<ConnId>,
+    /// Connections with something to report right now.
+    with_news: usize,
+    /// Accepted connections whose end was not reported yet.
+    accepted: usize,
+    /// Counters of connections that are gone, and of datagrams that belonged to none.
+    past: Stats,
+}
+
+impl Mux {
+    /// An endpoint without connections. The seed must be unpredictable outside of simulations.
+    #[must_use]
+    pub fn new(config: MuxConfig, seed: [u8; 32]) -> Self {
+        let secrets = Secrets::new(&seed);
+        let half_open = if config.max_clients > 0 { half_open::CAPACITY } else { 0 };
+        Self {
+            slots: Slab::new(),
+            keys: HashMap::with_hasher(secrets.table),
+            timers: Timers::default(),
+            half_open: HalfOpenTable::new(half_open, secrets.table),
+            cookies: Cookies::new(secrets.cookie),
+            time_wait: TimeWaitTable::new(time_wait_table::CAPACITY, secrets.table),
+            replies: Replies::default(),
+            resets: ResetBudget::new(),
+            scratch: Vec::new(),
+            to_transmit: VecDeque::new(),
+            to_report: VecDeque::new(),
+            told: Vec::new(),
+            with_news: 0,
+            accepted: 0,
+            past: Stats::default(),
+            secrets,
+            config,
+        }
+    }
+
+    /// Begins a connection with `peer`, or finds the one that exists (true), whoever began it.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; nothing was changed.
+    pub fn connect(
+        &mut self,
+        now: Time,
+        peer: SocketAddr,
+        options: ConnectOptions,
+    ) -> Result<(ConnId, bool), ConnectError> {
+        let peer = canonical(peer);
+        let or = |port: u16, default: u16| if port == 0 { default } else { port };
+        let peer_port = or(or(options.remote_tcp_port, self.config.remote_tcp_port), peer.port());
+        if peer.port() == 0 || peer_port == 0 || peer.ip().is_multicast() {
+            return Err(ConnectError::BadAddress);
+        }
+        let fixed = or(options.local_tcp_port, self.config.local_tcp_port);
+        let local_port = match fixed {
+            0 if self.config.any_source => self.random_port(peer_port),
+            fixed => or(fixed, self.config.udp_port),
+        };
+        let key = Key::new((!self.config.any_source).then_some(peer), local_port, peer_port);
+        if let Some(&id) = self.keys.get(&key) {
+            let usable = |slot: &Slot| slot.holder == Holder::Application && slot.end.is_none();
+            return if self.slots.get(id).is_some_and(usable) {
+                Ok((id, true))
+            } else {
+                Err(ConnectError::Closing)
+            };
+        }
+        let crossing = self.half_open.remove(&key);
+        let floor = self.time_wait.take(now, &key);
+        let identity = Identity {
+            local_port,
+            peer_port,
+            iss: match &crossing {
+                // The peer may hold our SYN-ACK already: a second ISS would confuse it.
+                Some(half_open) => half_open.iss,
+                None => self.secrets.initial_sequence(now, &key, floor),
+            },
+            ts_offset: self.secrets.timestamp_offset(&key),
+        };
+        let connection = Connection::connect(now, &options.config, identity);
+        let slot = Slot {
+            ignores_refusals: options.ignore_refused,
+            user_data: options.user_data,
+            ..self.new_slot(connection, key, peer, peer, Origin::Dialled, &options.config)
+        };
+        let id = self.insert(now, slot);
+        if let Some(half_open) = crossing {
+            self.replay_syn(now, id, &half_open);
+        }
+        Ok((id, false))
+    }
+
+    /// Queues bytes: how many were taken.
+    ///
+    /// # Errors
+    /// [`OpError`].
+    pub fn write(&mut self, now: Time, id: ConnId, data: &[u8]) -> Result<usize, OpError> {
+        Ok(self.with(now, id, |connection| connection.write(now, data))??)
+    }
+
+    /// Takes received bytes; 0: the peer finished.
+    ///
+    /// # Errors
+    /// [`OpError`].
+    pub fn read(&mut self, now: Time, id: ConnId, out: &mut [u8]) -> Result<usize, OpError> {
+        // After the application's close, or once the CLOSED record is out of date, nobody may read.
+        Ok(self.with(now, id, |connection| connection.read(now, out))??)
+    }
+
+    /// Ends the sending direction after the queued bytes.
+    ///
+    /// # Errors
+    /// [`OpError::NotFound`].
+    pub fn finish(&mut self, now: Time, id: ConnId) -> Result<(), OpError> {
+        self.with(now, id, |connection| connection.finish(now))
+    }
+
+    /// Ends the sending direction after the queued bytes and drops what the peer still sends; the id lives on.
+    ///
+    /// # Errors
+    /// [`OpError::NotFound`].
+    pub fn close(&mut self, now: Time, id: ConnId) -> Result<(), OpError> {
+        self.with(now, id, |connection| connection.close(now))
+    }
+
+    /// Changes a setting of the connection.
+    ///
+    /// # Errors
+    /// [`OpError::NotFound`].
+    pub fn configure<R>(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        change: impl FnOnce(&mut Connection) -> R,
+    ) -> Result<R, OpError> {
+        self.with(now, id, change)
+    }
+
+    /// Resets the connection and gives up the id: only its CLOSED event is to come.
+    ///
+    /// # Errors
+    /// [`OpError::NotFound`].
+    pub fn abort(&mut self, now: Time, id: ConnId) -> Result<(), OpError> {
+        self.with(now, id, |connection| connection.abort(now))?;
+        self.let_go(now, id, None);
+        Ok(())
+    }
+
+    /// The application gives up the id. Delivery goes on for at most `linger` (`None`: without limit), then
+    /// the connection is reset. Its CLOSED event is still to come.
+    ///
+    /// # Errors
+    /// [`OpError::NotFound`].
+    pub fn release(&mut self, now: Time, id: ConnId, linger: Option<Duration>) -> Result<(), OpError> {
+        self.with(now, id, |connection| connection.close(now))?;
+        self.let_go(now, id, linger.map(|linger| now + linger));
+        Ok(())
+    }
+
+    /// The connection, while its id lives.
+    #[must_use]
+    pub fn connection(&self, id: ConnId) -> Option<&Connection> {
+        self.held(id).map(|slot| &*slot.connection)
+    }
+
+    /// Where the connection's segments come from.
+    #[must_use]
+    pub fn peer_addr(&self, id: ConnId) -> Option<SocketAddr> {
+        self.held(id).map(|slot| slot.peer)
+    }
+
+    /// The address of ours that the peer wrote to, where it is known.
+    #[must_use]
+    pub fn local_ip(&self, id: ConnId) -> Option<IpAddr> {
+        self.held(id).and_then(|slot| slot.local_ip)
+    }
+
+    /// Whether the connection was cut off because the limit of [`release`](Self::release) passed.
+    #[must_use]
+    pub fn linger_expired(&self, id: ConnId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.linger_expired)
+    }
+
+    /// Connections that are not over, those that deliver in the background included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.slots.iter().filter(|(_, slot)| slot.end.is_none()).count()
+    }
+
+    /// The ids that the application holds.
+    #[must_use]
+    pub fn held_ids(&self) -> Vec<ConnId> {
+        self.slots.iter().filter(|(_, slot)| slot.holder == Holder::Application).map(|(id, _)| id).collect()
+    }
+
+    /// Nothing is left to send, answer or wait for, but for TIME-WAIT.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.replies.is_empty() && self.slots.iter().all(|(_, slot)| slot.connection.is_drained())
+    }
+
+    /// Connections in TIME-WAIT.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.time_wait.len()
+    }
+
+    /// Sums over all connections, past ones included.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut sum = self.past;
+        for (_, slot) in self.slots.iter() {
+            sum += &slot.connection.stats();
+        }
+        sum
+    }
+
+    /// Changes the limit; what is already accepted stays.
+    pub fn set_max_clients(&mut self, max_clients: usize) {
+        self.config.max_clients = max_clients;
+        if max_clients > 0 && self.half_open.capacity() == 0 {
+            self.half_open = HalfOpenTable::new(half_open::CAPACITY, self.secrets.table);
+        }
+    }
+
+    /// Attaches a number that comes back in the events.
+    ///
+    /// # Errors
+    /// [`OpError::NotFound`].
+    pub fn set_user_data(&mut self, id: ConnId, user_data: usize) -> Result<(), OpError> {
+        let slot = self.slots.get_mut(id).filter(|slot| slot.holder != Holder::Nobody);
+        slot.ok_or(OpError::NotFound)?.user_data = user_data;
+        Ok(())
+    }
+
+    fn new_slot(
+        &self,
+        connection: Connection,
+        key: Key,
+        peer: SocketAddr,
+        reply_to: SocketAddr,
+        origin: Origin,
+        config: &Config,
+    ) -> Slot {
+        Slot {
+            connection: Box::new(connection),
+            key,
+            peer,
+            reply_to,
+            local_ip: None,
+            origin,
+            holder: Holder::Application,
+            is_mapped: true,
+            ignores_refusals: false,
+            in_transmit_queue: false,
+            in_event_queue: false,
+            has_news: false,
+            linger_expired: false,
+            user_data: 0,
+            watched: event::READABLE,
+            pending: 0,
+            raised: 0,
+            max_segments: (output::MAX_TRANSMIT / config.max_datagram.max(1)).max(1),
+            linger_until: None,
+            end: None,
+        }
+    }
+
+    fn insert(&mut self, now: Time, slot: Slot) -> ConnId {
+        let (key, counts) = (slot.key, slot.counts());
+        let id = self.slots.insert(slot);
+        self.accepted += usize::from(counts);
+        self.keys.insert(key, id);
+        self.refresh(now, id);
+        id
+    }
+
+    /// Runs `call` on a connection that the application may use, then looks what it changed.
+    fn with<R>(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        call: impl FnOnce(&mut Connection) -> R,
+    ) -> Result<R, OpError> {
+        let slot = self.slots.get_mut(id).filter(|slot| slot.is_held()).ok_or(OpError::NotFound)?;
+        let result = call(&mut slot.connection);
+        self.refresh(now, id);
+        Ok(result)
+    }
+
+    fn held(&self, id: ConnId) -> Option<&Slot> {
+        self.slots.get(id).filter(|slot| slot.is_held())
+    }
+
+    fn let_go(&mut self, now: Time, id: ConnId, linger_until: Option<Time>) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if slot.holder == Holder::Application {
+            slot.holder = Holder::Background;
+        } else {
+            slot.holder = Holder::Nobody;
+        }
+        slot.linger_until = linger_until;
+        self.refresh(now, id);
+    }
+
+    /// Not bound to be free; a collision finds the connection that has it.
+    fn random_port(&mut self, peer_port: u16) -> u16 {
+        loop {
+            let port = 1024 + (self.secrets.random() % (65_536 - 1024)) as u16;
+            if !self.keys.contains_key(&Key::new(None, port, peer_port)) || self.keys.len() > 32_768 {
+                return port;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Mux {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mux")
+            .field("slots", &self.slots.len())
+            .field("accepted", &self.accepted)
+            .field("time_wait", &self.time_wait.len())
+            .field("with_news", &self.with_news)
+            .finish_non_exhaustive()
+    }
+}
