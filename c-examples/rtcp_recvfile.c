@@ -384,7 +384,7 @@ static int begin(const struct endpoint *at)
     /* A setter that fails is remembered: rtcp_receiver_new() returns its code. */
     rtcp_config_set_int(cfg, RTCP_OPT_IDLE_TIMEOUT_MS, opt.timeout_s * 1000); /* how clients that vanish are noticed */
     rtcp_config_set_int(cfg, RTCP_OPT_USER_TIMEOUT_MS, opt.timeout_s * 1000);
-    rtcp_config_set_int(cfg, RTCP_OPT_KEEPALIVE_MS, opt.timeout_s * 1000 / 10);
+    rtcp_config_set_int(cfg, RTCP_OPT_KEEPALIVE_MS, opt.timeout_s * 1000 / 2);
     rtcp_config_set_int(cfg, RTCP_OPT_MAX_CLIENTS, opt.max_clients);
     if (opt.no_thread)
         rtcp_config_set_int(cfg, RTCP_OPT_IO_THREAD, 0);

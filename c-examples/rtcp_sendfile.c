@@ -283,7 +283,7 @@ static int begin(const struct endpoint *to)
     rtcp_config_set_int(cfg, RTCP_OPT_CONNECT_TIMEOUT_MS, timeout_ms);
     rtcp_config_set_int(cfg, RTCP_OPT_USER_TIMEOUT_MS, timeout_ms);
     rtcp_config_set_int(cfg, RTCP_OPT_IDLE_TIMEOUT_MS, timeout_ms); /* waiting for the verdict is silent: so probe, and give up */
-    rtcp_config_set_int(cfg, RTCP_OPT_KEEPALIVE_MS, timeout_ms / 10);
+    rtcp_config_set_int(cfg, RTCP_OPT_KEEPALIVE_MS, timeout_ms / 2);
     rtcp_config_set_int(cfg, RTCP_OPT_IO_TIMEOUT_MS, LOOK_MS);
     if (opt.no_thread)
         rtcp_config_set_int(cfg, RTCP_OPT_IO_THREAD, 0);
