@@ -25,6 +25,11 @@ static void *poll_for_ever(void *arg)
     return (void *)(intptr_t)n;
 }
 
+static void *close_for_ever(void *arg)
+{
+    return (void *)(intptr_t)rtcp_close(*(rtcp_handle *)arg, -1);
+}
+
 static long join(pthread_t thread)
 {
     void *result;
@@ -90,6 +95,21 @@ int main(void)
     rc = rtcp_close(receiver, 0);
     (void)rc;
     EXPECT(RTCP_ENOCONN, join(a));
+
+    /* a wake cuts a close that waits for a peer which does not answer */
+    rtcp_handle silent;
+    rtcp_config *nobody = rtcp_config_new();
+    EXPECT(RTCP_OK, rtcp_config_set_str(nobody, RTCP_OPT_ACK_TO, "127.0.0.1:9"));    /* its answers go astray */
+    EXPECT(RTCP_OK, rtcp_receiver_new(&silent, "127.0.0.1", 0, nobody));
+    EXPECT(RTCP_OK, rtcp_sender_new(&sender, "127.0.0.1", port_of(silent), NULL));
+    EXPECT(1, rtcp_send(sender, "x", 1));
+    pthread_create(&a, NULL, close_for_ever, &sender);
+    nap_ms(100);
+    EXPECT(RTCP_OK, rtcp_wake(sender));
+    EXPECT(RTCP_EINTR, join(a));
+    EXPECT(RTCP_ENOCONN, rtcp_wake(sender));
+    rtcp_abort(silent);
+    rtcp_config_free(nobody);
 
     /* callbacks: called, fenced, gone after they were taken out */
     EXPECT(RTCP_OK, rtcp_log_set_callback(log_line, &calls, RTCP_LOG_DEBUG));
