@@ -1,8 +1,8 @@
 //! Making endpoints: sockets, names, the I/O thread.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex};
+use std::{fmt, io};
 
 use super::core::Core;
 use super::mux::{ConnId, ConnectOptions, Mux};
@@ -33,15 +33,16 @@ impl Endpoint {
                         break;
                     }
                 }
-                bound.map_err(cannot_bind)?
+                bound.map_err(cannot_bind(format_args!("{host} port {port}")))?
             }
-            (None, None, None) => UdpSocket::bind_any(port, options).map_err(cannot_bind)?,
+            (None, None, None) => UdpSocket::bind_any(port, options)
+                .map_err(cannot_bind(format_args!("port {port} of every address")))?,
             (None, None, Some(bind)) => {
                 let mut address = parse_bind(bind)?;
                 if port != 0 {
                     address.set_port(port);
                 }
-                UdpSocket::bind(address, options).map_err(cannot_bind)?
+                UdpSocket::bind(address, options).map_err(cannot_bind(address))?
             }
             (Some(fd), ..) => adopt(fd, config)?,
         };
@@ -57,7 +58,7 @@ impl Endpoint {
         let socket = match (config.socket, &config.bind) {
             (Some(fd), _) => adopt(fd, config)?,
             (None, Some(bind)) => {
-                UdpSocket::bind(parse_bind(bind)?, config.socket_options()).map_err(cannot_bind)?
+                UdpSocket::bind(parse_bind(bind)?, config.socket_options()).map_err(cannot_bind(bind))?
             }
             (None, None) => bind_towards(&addresses, config)?,
         };
@@ -158,9 +159,8 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, CallError> {
     udp::resolve(host, port).map_err(|error| CallError::Address(error.to_string(), error.raw_os_error()))
 }
 
-fn cannot_bind(error: io::Error) -> CallError {
-    let what = error.to_string();
-    CallError::Os(error, what)
+fn cannot_bind(address: impl fmt::Display) -> impl FnOnce(io::Error) -> CallError {
+    move |error| CallError::Os(error, format!("cannot bind {address}"))
 }
 
 fn adopt(fd: i32, config: &EndpointConfig) -> Result<UdpSocket, CallError> {
@@ -183,11 +183,11 @@ fn bind_towards(addresses: &[SocketAddr], config: &EndpointConfig) -> Result<Udp
     let options = config.socket_options();
     let any: IpAddr =
         match (addresses.iter().any(SocketAddr::is_ipv4), addresses.iter().any(SocketAddr::is_ipv6)) {
-            (true, true) => return UdpSocket::bind_any(0, options).map_err(cannot_bind),
+            (true, true) => return UdpSocket::bind_any(0, options).map_err(cannot_bind("every address")),
             (_, false) => Ipv4Addr::UNSPECIFIED.into(),
             (false, true) => Ipv6Addr::UNSPECIFIED.into(),
         };
-    UdpSocket::bind(SocketAddr::new(any, 0), options).map_err(cannot_bind)
+    UdpSocket::bind(SocketAddr::new(any, 0), options).map_err(cannot_bind(any))
 }
 
 /// An IPv6 socket reaches IPv4 only if it is bound to every address.

@@ -201,7 +201,18 @@ impl Mux {
             0 if self.config.any_source => self.random_port(peer_port),
             fixed => or(fixed, self.config.udp_port),
         };
-        let key = Key::new((!self.config.any_source).then_some(peer), local_port, peer_port);
+        let outer = (!self.config.any_source).then_some(peer);
+        let mut key = Key::new(outer, local_port, peer_port);
+        let mut local_port = local_port;
+        // An endpoint that accepts nobody has no connection of the peer's to cross with: this is another one.
+        while fixed == 0
+            && self.config.max_clients == 0
+            && self.keys.contains_key(&key)
+            && self.keys.len() < 32_768
+        {
+            local_port = self.random_port(peer_port);
+            key = Key::new(outer, local_port, peer_port);
+        }
         if let Some(&id) = self.keys.get(&key) {
             let usable = |slot: &Slot| slot.holder == Holder::Application && slot.end.is_none();
             return if self.slots.get(id).is_some_and(usable) {
