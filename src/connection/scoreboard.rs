@@ -240,12 +240,13 @@ impl Scoreboard {
         self.segments[index] = sent;
     }
 
-    /// Next segment to send again, its length at most `max` (a longer one is cut in two).
-    pub(super) fn next_lost(&mut self, max: u64) -> Option<(u64, u64)> {
+    /// Next segment to send again, its length at most `max` (a longer one is cut in two); the FIN that ends
+    /// at `fin` is not counted.
+    pub(super) fn next_lost(&mut self, max: u64, fin: Option<u64>) -> Option<(u64, u64)> {
         while let Some(&start) = self.lost.front() {
             match self.find(start) {
                 Some(index) if self.segments[index].fate == Fate::Lost => {
-                    self.split(index, max);
+                    self.split(index, max + u64::from(fin == Some(self.segments[index].end)));
                     return Some((start, self.segments[index].end));
                 }
                 _ => self.lost.pop_front(),

@@ -1,7 +1,9 @@
 //! White-box tests of one connection against another, in virtual time.
 
+mod closing;
 mod handshake;
 mod pair;
+mod resets;
 mod seed_link;
 mod solo;
 mod transfer;
