@@ -37,7 +37,8 @@ fn connected(now: Time, config: &Config) -> (Connection, Connection) {
     let syn = Segment::parse(&out).expect("a SYN");
     let offer = Offer::from_segment(&syn, &out);
     let mut answer = vec![];
-    let terms = emit_syn_ack(config, 2, 1, SeqNum::new(200), 0, &offer, out.len(), &mut answer).expect("agreed");
+    let terms =
+        emit_syn_ack(config, 2, 1, SeqNum::new(200), 0, &offer, out.len(), &mut answer).expect("agreed");
     let mut b = Connection::accept(now, config, identity(2, 1, 200), &offer, terms, Some(now));
     a.handle_segment(now, &Segment::parse(&answer).expect("a SYN-ACK"), &answer, false);
     carry(now, &mut a, &mut b, &mut out);
