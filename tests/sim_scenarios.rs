@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sim::scenario::{KINDS, Outcome, Tally, play};
 
-const SCENARIOS: u64 = 2_000;
+const SCENARIOS: u64 = 10_000;
 const THREADS: usize = 2;
 /// More failing seeds than this tell nothing new.
 const FAILURES_SHOWN: usize = 10;

@@ -80,9 +80,13 @@ impl Dice {
     fn duration(&mut self, least: Duration, most: Duration) -> Duration {
         Duration::from_secs_f64(self.scale(least.as_secs_f64(), most.as_secs_f64()))
     }
-    /// 0, or up to `most` with small ones more likely.
+    /// 0, or up to `most`, small ones somewhat more likely.
     fn bytes(&mut self, most: u64) -> u64 {
-        if self.one_in(6) { 0 } else { self.scale(1.0, most as f64) as u64 }
+        match self.0.below(6) {
+            0 => 0,
+            1 | 2 => self.scale(1.0, most as f64) as u64,
+            _ => self.0.below(most + 1),
+        }
     }
 }
 
@@ -268,7 +272,7 @@ pub(crate) fn play(seed: u64) -> Outcome {
         host.batch = dice.among(&[1, 2, 16, 64]);
     }
     let clients = if dice.one_in(3) { 1 + dice.0.below(4) as u16 } else { 1 };
-    let most = dice.among(&[2_000, 20_000, 20_000, 200_000]) / u64::from(clients);
+    let most = dice.among(&[2_000, 20_000, 200_000, 200_000]) / u64::from(clients);
     for number in 0..clients {
         let [client, server] = plans(dice, most);
         count_plans(&mut tally, [&client, &server]);
