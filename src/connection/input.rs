@@ -33,6 +33,7 @@ impl Connection {
         if outcome.is_err() {
             self.stats.packets_dropped += 1;
         }
+        self.note_activity(now);
         self.after(now);
     }
 

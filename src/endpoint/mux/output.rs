@@ -97,6 +97,9 @@ impl Mux {
     }
 
     fn refresh_silent(&mut self, now: Time, id: ConnId) {
+        if self.slots.get(id).is_some_and(|slot| slot.fallback.is_some()) {
+            self.fall_back(now, id);
+        }
         let Some(slot) = self.slots.get_mut(id) else { return };
         slot.note_progress();
         self.timers.set(id.index(), slot.deadline());

@@ -1,0 +1,279 @@
+/* Memory to memory: how fast one connection is, every byte made by the sender and checked by the receiver.
+ *
+ * The stream is the payload's length (8 bytes), then that many bytes of the counters 0, 1, 2, ... (8 bytes each), all
+ * little-endian. The receiver checks it to its end and answers with one byte; the sender ends with 0 only after that. Each end
+ * prints one JSON line: `secs` is first byte to end of stream at the receiver, connect to confirmation at the sender. */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "cli.h"
+#include "rtcp.h"
+
+#define BLOCK (128 * 1024)
+#define CONFIRMED 'K'
+
+static const char usage[] =
+    "rtcp_perf recv --listen ADDR:PORT [options] | rtcp_perf send --to HOST:PORT --bytes N [options]\n"
+    "  --cc NAME        bbr, cubic or fixed\n"
+    "  --window BYTES   fixed window instead of congestion control\n"
+    "  --no-gso         one datagram for each system call\n"
+    "  --no-crc         no CRC-32C\n"
+    "  --mtu N          largest UDP payload (1472; 0: discover)\n"
+    "  --buffer BYTES   send and receive buffer (16 MiB)\n"
+    "  --no-thread      no I/O thread";
+
+static struct {
+    const char *words[1], *listen, *to;
+    int64_t bytes, window, mtu, buffer;
+    int cc;
+    bool no_gso, no_crc, no_thread;
+} opt = { .bytes = -1, .window = -1, .mtu = 1472, .buffer = 16 << 20 };
+
+static rtcp_handle handle, connection; /* what a signal wakes */
+static volatile sig_atomic_t signal_seen;
+static unsigned char block[BLOCK];
+
+static void on_signal(int sig)
+{
+    signal_seen = sig;
+    rtcp_wake(handle);
+    rtcp_wake(connection);
+}
+
+/* Called once the handle is there; until then Ctrl-C simply ends the program, also in the middle of a name lookup. */
+static void catch_signals(void)
+{
+    struct sigaction action = { .sa_handler = on_signal };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static void parse(int argc, char **argv)
+{
+    for (cli_start(argc, argv, usage); cli_more();) {
+        if (cli_flag("--no-gso"))
+            opt.no_gso = true;
+        else if (cli_flag("--no-crc"))
+            opt.no_crc = true;
+        else if (cli_flag("--no-thread"))
+            opt.no_thread = true;
+        else if (!cli_value("--listen", &opt.listen) && !cli_value("--to", &opt.to) && !cli_cc(&opt.cc)
+                 && !cli_number("--bytes", 0, INT64_MAX - 8, &opt.bytes) && !cli_number("--window", 1, INT32_MAX, &opt.window)
+                 && !cli_number("--mtu", 0, 65535, &opt.mtu) && !cli_number("--buffer", 1, INT32_MAX, &opt.buffer)
+                 && !cli_word(opt.words, 1))
+            cli_unknown();
+    }
+    if (opt.window >= 0 && opt.cc == 0)
+        opt.cc = RTCP_CC_FIXED;
+}
+
+static rtcp_config *configure(void)
+{
+    rtcp_config *cfg = rtcp_config_new();
+    /* A setter that fails (also on NULL) is remembered: rtcp_*_new() returns its code. */
+    rtcp_config_set_int(cfg, RTCP_OPT_MTU, opt.mtu);
+    rtcp_config_set_int(cfg, RTCP_OPT_SEND_BUFFER, opt.buffer);
+    rtcp_config_set_int(cfg, RTCP_OPT_RECV_BUFFER, opt.buffer);
+    rtcp_config_set_int(cfg, RTCP_OPT_UDP_BUFFER, 4 << 20);
+    rtcp_config_set_int(cfg, RTCP_OPT_IDLE_TIMEOUT_MS, 30000);
+    rtcp_config_set_int(cfg, RTCP_OPT_KEEPALIVE_MS, 3000);
+    rtcp_config_set_int(cfg, RTCP_OPT_IO_THREAD, !opt.no_thread);
+    rtcp_config_set_int(cfg, RTCP_OPT_OFFLOAD, !opt.no_gso);
+    rtcp_config_set_int(cfg, RTCP_OPT_INTEGRITY, !opt.no_crc);
+    if (opt.cc != 0)
+        rtcp_config_set_int(cfg, RTCP_OPT_CONGESTION, opt.cc);
+    if (opt.window >= 0)
+        rtcp_config_set_int(cfg, RTCP_OPT_WINDOW, opt.window);
+    return cfg;
+}
+
+static void report(const char *role, uint64_t bytes, double secs, const rtcp_stats *st)
+{
+    struct rusage ru;
+    getrusage(RUSAGE_SELF, &ru);
+    double cpu = (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) + (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
+    printf("{\"peer\":\"rtcp\",\"role\":\"%s\",\"bytes\":%" PRIu64 ",\"secs\":%.4f,\"mbps\":%.1f,\"cpu_s\":%.3f,\"maxrss_kb\":%ld,",
+           role, bytes, secs, (double)bytes * 8 / secs / 1e6, cpu, ru.ru_maxrss);
+    printf("\"note\":\"cc %s, mtu %" PRIu64 ", gso %s, crc %s; %" PRIu64 " packets sent, %" PRIu64 " again, %" PRIu64 " received\"}\n",
+           opt.cc == RTCP_CC_FIXED ? "fixed" : opt.cc == RTCP_CC_CUBIC ? "cubic" : opt.cc == RTCP_CC_BBR ? "bbr" : "default",
+           st->mtu, opt.no_gso ? "off" : "on", opt.no_crc ? "off" : "on", st->packets_sent, st->packets_retransmitted,
+           st->packets_received);
+}
+
+static int fail(const char *what, int rc)
+{
+    char detail[256];
+    rtcp_last_error_message(detail, sizeof detail);
+    if (signal_seen != 0)
+        return 128 + signal_seen;
+    fprintf(stderr, "error: %s: %s: %s\n", what, rtcp_strerror(rc), detail);
+    return 1;
+}
+
+/* ---- payload: word 0 is the length, word i + 1 the counter i ---- */
+
+static void put_word(unsigned char *p, uint64_t value)
+{
+    for (int i = 0; i < 8; i++)
+        p[i] = (unsigned char)(value >> (8 * i));
+}
+
+static uint64_t get_word(const unsigned char *p)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < 8; i++)
+        value |= (uint64_t)p[i] << (8 * i);
+    return value;
+}
+
+/* Makes the stream from word `word` on: one block, or what is left of it; `length` counts the payload alone. */
+static size_t fill(uint64_t word, uint64_t length)
+{
+    uint64_t left = length + 8 - word * 8;
+    for (size_t i = 0; i < BLOCK; i += 8, word++)
+        put_word(block + i, word == 0 ? length : word - 1);
+    return left < BLOCK ? (size_t)left : BLOCK;
+}
+
+struct check {
+    uint64_t seen, length; /* stream bytes checked; the payload's length once the first 8 are */
+    unsigned char part[8]; /* the word under way */
+};
+
+static bool check(struct check *c, const unsigned char *p, size_t len)
+{
+    uint64_t wrong = 0;
+    while (len > 0) {
+        if (c->seen % 8 == 0 && len >= 8 && c->seen > 0) { /* whole words, the fast way */
+            uint64_t word = c->seen / 8 - 1;
+            size_t whole = len / 8 * 8;
+            for (size_t i = 0; i < whole; i += 8, word++)
+                wrong |= get_word(p + i) ^ word;
+            c->seen += whole;
+            p += whole;
+            len -= whole;
+            continue;
+        }
+        size_t at = (size_t)(c->seen % 8);
+        uint64_t word = c->seen / 8;
+        if (word == 0)
+            c->length |= (uint64_t)*p << (8 * at);
+        else
+            wrong |= *p ^ (unsigned char)((word - 1) >> (8 * at));
+        c->seen++;
+        p++;
+        len--;
+    }
+    return wrong == 0 && (c->seen < 8 || c->seen - 8 <= c->length);
+}
+
+/* ---- the two ends ---- */
+
+static int perf_send(const struct endpoint *to)
+{
+    rtcp_stats st = { 0 };
+    char answer = 0;
+    uint64_t sent = 0, end = (uint64_t)opt.bytes + 8;
+    rtcp_config *cfg = configure();
+    double start = seconds();
+    rtcp_ssize rc = rtcp_sender_new(&handle, to->host != NULL ? to->host : "localhost", to->port, cfg);
+    rtcp_config_free(cfg);
+    catch_signals();
+    while (rc >= 0 && sent < end) {
+        size_t len = fill(sent / 8, (uint64_t)opt.bytes);
+        rc = rtcp_send(handle, block, len);
+        if (rc >= 0 && (size_t)rc < len)
+            rc = rtcp_send(handle, block + rc, len - (size_t)rc); /* says why it was cut short */
+        sent += len;
+    }
+    if (rc >= 0)
+        rc = rtcp_finish(handle);
+    if (rc >= 0)
+        rc = rtcp_recv(handle, &answer, 1);
+    double secs = seconds() - start;
+    if (rc != 1 || answer != CONFIRMED)
+        return fail("no confirmation", rc < 0 ? (int)rc : RTCP_EPROTO);
+    rtcp_get_stats(handle, &st, sizeof st);
+    rc = rtcp_close(handle, 1000); /* the confirmation has come; its last ACK matters to the receiver only */
+    report("send", (uint64_t)opt.bytes, secs, &st);
+    return 0;
+}
+
+static int accept_one(void)
+{
+    rtcp_event e;
+    for (;;) {
+        int n = rtcp_receiver_poll(handle, &e, 1, -1);
+        if (n < 0)
+            return n;
+        if (n == 1 && (e.events & RTCP_EVENT_ACCEPTED)) {
+            connection = e.conn;
+            if (signal_seen != 0)
+                return RTCP_EINTR;
+            return rtcp_set_int(connection, RTCP_OPT_IO_TIMEOUT_MS, -1); /* only one client: waiting for it is right */
+        }
+    }
+}
+
+static int perf_recv(const struct endpoint *at)
+{
+    struct check c = { 0 };
+    rtcp_stats st = { 0 };
+    char where[80];
+    double start = 0;
+    rtcp_config *cfg = configure();
+    rtcp_ssize rc = rtcp_receiver_new(&handle, at->host, at->port, cfg);
+    rtcp_config_free(cfg);
+    catch_signals();
+    if (rc >= 0 && at->port == 0 && rtcp_get_addr(handle, 0, where, sizeof where) > 0) {
+        printf("listening %s\n", where);
+        fflush(stdout);
+    }
+    if (rc >= 0)
+        rc = accept_one();
+    while (rc >= 0 && (rc = rtcp_recv(connection, block, sizeof block)) > 0) {
+        if (start == 0)
+            start = seconds();
+        if (!check(&c, block, (size_t)rc)) {
+            fprintf(stderr, "error: payload mismatch before byte %" PRIu64 "\n", c.seen - 8);
+            return 1;
+        }
+    }
+    double secs = seconds() - start;
+    if (rc < 0)
+        return fail("receive", (int)rc);
+    if (c.seen < 8 || c.seen != c.length + 8) {
+        fprintf(stderr, "error: short read: %" PRIu64 " of %" PRIu64 " bytes\n", c.seen < 8 ? 0 : c.seen - 8, c.length);
+        return 1;
+    }
+    rc = rtcp_send(connection, &(char){ CONFIRMED }, 1);
+    if (rc == 1)
+        rc = rtcp_finish(connection);
+    if (rc == RTCP_OK)
+        rc = rtcp_flush(connection, 5000);
+    if (rc != RTCP_OK)
+        return fail("confirm", (int)rc);
+    rtcp_get_stats(connection, &st, sizeof st);
+    rc = rtcp_close(handle, 1000);
+    report("recv", c.length, secs, &st);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct endpoint address;
+    parse(argc, argv);
+    bool send = opt.words[0] != NULL && strcmp(opt.words[0], "send") == 0;
+    bool receive = opt.words[0] != NULL && strcmp(opt.words[0], "recv") == 0;
+    if ((send && (opt.to == NULL || opt.bytes < 0)) || (receive && opt.listen == NULL) || (!send && !receive))
+        cli_usage("recv needs --listen, send needs --to and --bytes");
+    cli_endpoint(send ? opt.to : opt.listen, &address);
+    int code = send ? perf_send(&address) : perf_recv(&address);
+    rtcp_abort(connection);
+    rtcp_abort(handle);
+    return code;
+}

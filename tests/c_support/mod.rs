@@ -1,0 +1,197 @@
+//! Compiles C programs against the library under test and runs them.
+#![allow(dead_code)] // each test program uses its part
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// What Rust's standard library needs of the system (`rustc --print native-static-libs`).
+const STATIC_LIBS: [&str; 7] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
+
+/// Which library a program is linked with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Linking {
+    Static,
+    Shared,
+}
+
+/// The directory of the libraries under test: `cargo test` builds them beside the test, `cargo build` does not.
+pub(crate) fn library_dir() -> PathBuf {
+    let exe = std::env::current_exe().expect("a test knows its own path");
+    exe.parent().expect("an executable lies in a directory").to_path_buf()
+}
+
+/// The top directory of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A fresh empty directory for one test.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).expect("target/tmp is writable");
+    dir
+}
+
+/// The C compiler that `cc` finds, with its environment.
+pub(crate) fn compiler() -> Command {
+    let target = option_env!("RTCP_TEST_TARGET").map_or_else(this_linux, str::to_owned);
+    cc::Build::new()
+        .cargo_metadata(false)
+        .cargo_warnings(false)
+        .target(&target)
+        .host(&target)
+        .opt_level(1)
+        .debug(true)
+        .out_dir(env!("CARGO_TARGET_TMPDIR"))
+        .get_compiler()
+        .to_command()
+}
+
+fn this_linux() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
+/// Compiles `sources` (paths from the repository's top) into `out`, warnings being errors.
+pub(crate) fn build(sources: &[&str], linking: Linking, out: &Path) {
+    let mut cc = compiler();
+    cc.args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
+        .args(["-Iinclude", "-Ic-examples"])
+        .args(sources)
+        .arg("-o")
+        .arg(out)
+        .current_dir(root());
+    let libraries = library_dir();
+    match linking {
+        Linking::Static => cc.arg(libraries.join("librtcp.a")).args(STATIC_LIBS),
+        Linking::Shared => {
+            let dir = out.parent().expect("`out` lies in a directory");
+            let soname = dir.join("librtcp.so.0"); // what the program will ask for
+            let _ = fs::remove_file(&soname);
+            std::os::unix::fs::symlink(libraries.join("librtcp.so"), soname)
+                .expect("the directory is writable");
+            cc.arg(format!("-Wl,-rpath,{}", dir.display())).arg("-L").arg(libraries).arg("-lrtcp")
+        }
+    };
+    check(&mut cc);
+}
+
+/// Runs a command that must succeed and returns its output; what it said is in the panic otherwise.
+pub(crate) fn check(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{text}{errors}", output.status);
+    text
+}
+
+/// How much longer than usual everything may take: `RTCP_C_RUNNER` is a command put before every C program, such as
+/// `valgrind -q --error-exitcode=99 --leak-check=full`.
+pub(crate) fn patience() -> u32 {
+    if runner().is_empty() { 1 } else { 20 }
+}
+
+fn runner() -> Vec<String> {
+    let text = std::env::var("RTCP_C_RUNNER").unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A running program; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    name: String,
+    stdout: BufReader<ChildStdout>,
+    stderr: ChildStderr,
+}
+
+/// How a program ended and what it printed (without what [`Running::line`] took).
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Running {
+    /// Starts `program` with `args`, under `RTCP_C_RUNNER` if that is set.
+    pub(crate) fn start<S: AsRef<OsStr>>(program: &Path, args: &[S]) -> Self {
+        let mut words = runner();
+        words.push(program.display().to_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let stderr = child.stderr.take().expect("stderr is piped");
+        Self { child, name: format!("{command:?}"), stdout, stderr }
+    }
+
+    /// The next line on its standard output; empty at the end of it.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("stdout is text");
+        line.trim_end().to_owned()
+    }
+
+    /// The address in the `listening ADDR:PORT` line that servers begin with.
+    pub(crate) fn address(&mut self) -> String {
+        let line = self.line();
+        let address = line.strip_prefix("listening ").map(str::to_owned);
+        address.unwrap_or_else(|| panic!("{}: said {line:?} instead of where it listens", self.name))
+    }
+
+    /// Sends it a signal by name, such as `INT`.
+    pub(crate) fn signal(&self, name: &str) {
+        check(Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()));
+    }
+
+    /// Waits until it ends; one that does not end within the limit fails the test.
+    pub(crate) fn wait(mut self, limit: Duration) -> Ended {
+        let deadline = Instant::now() + limit * patience();
+        let status = loop {
+            match self.child.try_wait().expect("it is our child") {
+                Some(status) => break status,
+                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                None => {
+                    self.child.kill().expect("it is our child");
+                    let Ended { stdout, stderr, .. } = self.output();
+                    panic!("{} did not end within {limit:?}\n{stdout}{stderr}", self.name);
+                }
+            }
+        };
+        Ended { status, ..self.output() }
+    }
+
+    fn output(&mut self) -> Ended {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        self.stdout.read_to_end(&mut out).expect("the pipe is ours");
+        self.stderr.read_to_end(&mut err).expect("the pipe is ours");
+        let status = self.child.wait().expect("it is our child");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ended { status, stdout: text(out), stderr: text(err) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// Its exit code; a death by signal fails the test.
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
+    }
+
+    /// Asserts its exit code and hands it back.
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code(), code, "{self:?}");
+        self
+    }
+}
