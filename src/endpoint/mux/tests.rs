@@ -79,7 +79,16 @@ impl Net {
             let timers = self.ends.iter().filter_map(Mux::poll_timeout);
             let Some(next) = timers.chain(arrival).min().filter(|next| *next < limit) else { return false };
             self.now = self.now.max(next);
-            if std::env::var("DBG").is_ok() { eprintln!("{:?}: arrival {arrival:?} timers {:?}", self.now, self.ends.iter().map(Mux::poll_timeout).collect::<Vec<_>>()); for (_, side, d) in &self.wire { eprintln!("   -> {side}: {}", Segment::parse(d).unwrap()); } }
+            if std::env::var("DBG").is_ok() {
+                eprintln!(
+                    "{:?}: arrival {arrival:?} timers {:?}",
+                    self.now,
+                    self.ends.iter().map(Mux::poll_timeout).collect::<Vec<_>>()
+                );
+                for (_, side, d) in &self.wire {
+                    eprintln!("   -> {side}: {}", Segment::parse(d).unwrap());
+                }
+            }
             while self.wire.front().is_some_and(|(at, ..)| *at <= self.now) {
                 let Some((_, side, datagram)) = self.wire.pop_front() else { break };
                 self.ends[side].handle_datagram(self.now, addr([A, B][1 - side]), None, false, &datagram);
@@ -201,7 +210,8 @@ fn both_sides_dial_at_once_and_get_one_connection() {
     let (a, _) = net.ends[0].connect(net.now, addr(B), options(1)).unwrap();
     let (b, _) = net.ends[1].connect(net.now, addr(A), options(2)).unwrap();
     assert!(net.run_until(|ends| ends.iter().all(Mux::has_events)));
-    let event0 = net.events(0)[0]; assert_eq!(event0.events, event::CONNECTED, "{event0:?}");
+    let event0 = net.events(0)[0];
+    assert_eq!(event0.events, event::CONNECTED, "{event0:?}");
     assert_eq!(net.events(1)[0].events, event::CONNECTED);
     net.ends[0].write(net.now, a, b"ping").unwrap();
     assert!(net.run_until(|ends| ends[1].has_events()));
