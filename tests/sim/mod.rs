@@ -110,6 +110,7 @@ pub(crate) fn dial(config: &Config, number: u16) -> ConnectOptions {
         local_tcp_port: FIRST_PORT + number,
         remote_tcp_port: LISTEN_PORT,
         ignore_refused: false,
+        alternatives: Vec::new(),
     }
 }
 
