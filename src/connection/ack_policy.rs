@@ -1,7 +1,5 @@
 //! When to acknowledge (RFC 9293 3.8.6.3, RFC 5681 4.2).
 
-use std::time::Duration;
-
 use super::recovery::MAX_ACK_DELAY;
 use crate::time::Time;
 
@@ -78,11 +76,6 @@ impl AckPolicy {
     }
 }
 
-/// The longest an in-order segment waits for its ACK.
-pub(super) const fn max_delay() -> Duration {
-    MAX_ACK_DELAY
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,12 +95,12 @@ mod tests {
         let mut acks = quiet();
         acks.on_data(Time::ZERO, 1000, 1000);
         assert!(!acks.is_due());
-        assert_eq!(acks.deadline(), Some(Time::ZERO + max_delay()));
+        assert_eq!(acks.deadline(), Some(Time::ZERO + MAX_ACK_DELAY));
         acks.on_data(Time::ZERO, 1000, 1000);
         assert!(acks.is_due());
         acks.on_ack_sent(true);
         acks.on_data(Time::ZERO, 1, 1000);
-        acks.handle_timeout(Time::ZERO + max_delay());
+        acks.handle_timeout(Time::ZERO + MAX_ACK_DELAY);
         assert!(acks.is_due());
     }
 

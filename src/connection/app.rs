@@ -21,6 +21,7 @@ impl Connection {
         if taken == 0 && !data.is_empty() {
             return Err(WriteError::WouldBlock);
         }
+        self.note_activity(now);
         self.after(now);
         Ok(taken)
     }
@@ -36,6 +37,7 @@ impl Connection {
             if self.state.may_receive_data() && self.rcv.buffer.window_update_due(self.snd.mss) {
                 self.rcv.acks.require();
             }
+            self.note_activity(now);
             self.after(now);
             return Ok(read);
         }

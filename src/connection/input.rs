@@ -33,13 +33,15 @@ impl Connection {
         if outcome.is_err() {
             self.stats.packets_dropped += 1;
         }
+        self.note_activity(now);
         self.after(now);
     }
 
     fn handle_in_order(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8]) -> Step {
+        // Of the segment as it came: a SYN-ACK has K = 0, the ACK that it is then read as would not.
+        let proof = self.check_integrity(segment, datagram)?;
         let opened = self.open_simultaneously(segment, datagram)?;
         let segment = &opened;
-        let proof = self.check_integrity(segment, datagram)?;
         self.stats.packets_received += 1;
         self.answer_probe(segment);
         let seq = self.check_sequence(now, segment)?;

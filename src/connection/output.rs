@@ -235,10 +235,10 @@ impl Connection {
         let len = self.data_len(chunk);
         let mut flags = Flags::ACK;
         if chunk.end > self.snd.buffer.end() {
-            flags = flags | Flags::FIN;
+            flags |= Flags::FIN;
         }
         if chunk.end >= self.snd.buffer.end() && len > 0 {
-            flags = flags | Flags::PSH; // SHLD-28: the last byte that there is
+            flags |= Flags::PSH; // SHLD-28: the last byte that there is
         }
         let segment = Segment { seq: self.snd.space.wrap(chunk.start), flags, ..header };
         let begin = out.len();

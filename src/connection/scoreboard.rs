@@ -158,10 +158,6 @@ impl Scoreboard {
         self.delivered
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.segments.is_empty()
-    }
-
     pub(super) const fn has_lost(&self) -> bool {
         self.lost_bytes > 0
     }

@@ -128,10 +128,6 @@ impl Connection {
     /// After every input and command: derived deadlines follow from the state.
     pub(super) fn after(&mut self, now: Time) {
         self.update_end();
-        self.last_active = now;
-        if self.release_at.is_none() && self.snd.buffer.memory() + self.rcv.buffer.memory() > 0 {
-            self.release_at = Some(now + RELEASE_AFTER);
-        }
         if !self.state.may_transmit_data() {
             self.persist = None;
             self.stalled_since = None;
@@ -141,6 +137,14 @@ impl Connection {
         self.reset_deaf_peer();
         if cfg!(debug_assertions) {
             self.assert_invariants();
+        }
+    }
+
+    /// Bytes moved: empty buffers keep their memory a while longer.
+    pub(super) fn note_activity(&mut self, now: Time) {
+        self.last_active = now;
+        if self.release_at.is_none() && self.snd.buffer.memory() + self.rcv.buffer.memory() > 0 {
+            self.release_at = Some(now + RELEASE_AFTER);
         }
     }
 

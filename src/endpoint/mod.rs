@@ -1,18 +1,35 @@
-//! Many streams on one socket: the sans-IO [`Mux`].
+//! Many streams on one socket: the sans-IO [`Mux`] and the [`Endpoint`] that moves its datagrams.
 //!
 //! [`mux`] decides which connection a segment belongs to, answers what belongs to none, keeps the deadlines
 //! and turns what happens into events. It makes no system call and reads no clock, so two of them run in a
 //! simulation as well as on a socket.
+//!
+//! [`Endpoint`] is the mux with a socket: calls that wait, from any thread, with or without an I/O thread.
+//! One lock protects it and is never held across anything that blocks; `seat` says who drives.
 
+mod call_error;
+mod close;
+mod config;
 mod cookies;
+mod core;
+mod driver;
 mod half_open;
 mod key;
 pub mod mux;
+mod open;
+mod seat;
 mod secrets;
 mod slab;
 mod stateless;
+#[cfg(test)]
+mod tests;
 mod time_wait_table;
 mod timers;
+mod waker;
 
-pub use mux::Mux;
+pub use call_error::CallError;
+pub use config::EndpointConfig;
+pub use driver::{ConnOption, Endpoint, Phase};
+pub use mux::{Event, Mux};
 pub use slab::ConnId;
+pub use waker::Waker;

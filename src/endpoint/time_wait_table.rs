@@ -162,6 +162,7 @@ mod tests {
             snd_nxt: SeqNum::new(u32::from(peer_port)),
             rcv_nxt: SeqNum::new(0),
             timestamps: None,
+            zero_checksum: false,
             keys: None,
             expires,
         }

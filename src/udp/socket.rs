@@ -145,7 +145,7 @@ impl UdpSocket {
             socket.bind(&addr.into())?;
             Self::new(socket, options)
         };
-        bind().map_err(|error| io::Error::new(error.kind(), format!("cannot bind {addr}: {error}")))
+        bind().inspect_err(|error| log::debug!("cannot bind {addr}: {error}"))
     }
 
     /// A socket bound to every address of the machine, IPv6 and IPv4, or IPv4 where there is no IPv6.

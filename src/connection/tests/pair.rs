@@ -23,6 +23,8 @@ pub(super) struct Side {
     pub(super) reads: bool,
 }
 
+type Filter = Box<dyn FnMut(bool, u64, &mut Vec<u8>) -> bool>;
+
 pub(super) struct Pair {
     pub(super) now: Time,
     pub(super) a: Side,
@@ -30,7 +32,7 @@ pub(super) struct Pair {
     pub(super) ab: Link,
     pub(super) ba: Link,
     /// Looks at each datagram before the link does: false drops it. Arguments: a to b?, index, bytes.
-    pub(super) filter: Box<dyn FnMut(bool, u64, &mut Vec<u8>) -> bool>,
+    pub(super) filter: Filter,
     sent: [u64; 2],
     pub(super) trace: bool,
 }

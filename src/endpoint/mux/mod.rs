@@ -6,11 +6,13 @@
 
 mod arrival;
 mod events;
+mod fallback;
 mod handshake;
 mod output;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -26,100 +28,12 @@ use super::slab::Slab;
 use super::stateless::{Replies, ResetBudget};
 use super::time_wait_table::{self, TimeWaitTable};
 use super::timers::Timers;
-use crate::connection::{Config, Connection, Error, Identity, ReadError, Stats, WriteError};
+use crate::connection::{Config, Connection, Identity, Stats};
 use crate::time::Time;
 pub use events::{Event, event};
+use fallback::Fallback;
 use slot::{Holder, Origin, Slot};
-
-/// What one endpoint is configured with, beside its connections.
-#[derive(Clone, Debug)]
-pub struct MuxConfig {
-    /// For every connection that is accepted, and the default of those that are dialled.
-    pub connection: Config,
-    /// Most accepted connections at once; 0 accepts none.
-    pub max_clients: usize,
-    /// Replies of accepted connections go here instead of where their segments come from.
-    pub ack_to: Option<SocketAddr>,
-    /// Connections are told apart by inner ports alone: segments may come from any outer address.
-    pub any_source: bool,
-    /// Inner port of ours: 0 is the UDP port for what is dialled, and whatever the peer aims at otherwise.
-    pub local_tcp_port: u16,
-    /// Inner port of the peer's when dialling; 0 is its UDP port.
-    pub remote_tcp_port: u16,
-    /// The socket's port.
-    pub udp_port: u16,
-}
-
-/// How to begin one connection.
-#[derive(Clone, Debug)]
-pub struct ConnectOptions {
-    /// Its configuration.
-    pub config: Config,
-    /// Comes back in its events.
-    pub user_data: usize,
-    /// Inner port of ours; 0: as [`MuxConfig::local_tcp_port`] says.
-    pub local_tcp_port: u16,
-    /// Inner port of the peer's; 0: as [`MuxConfig::remote_tcp_port`] says.
-    pub remote_tcp_port: u16,
-    /// ICMP errors do not end the attempt (hole punching).
-    pub ignore_refused: bool,
-}
-
-/// Why [`Mux::connect`] began nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectError {
-    /// Port 0, or no address of one host.
-    BadAddress,
-    /// An earlier connection between the same ports has not quite ended.
-    Closing,
-}
-
-/// Why a call on a connection did nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpError {
-    /// No such connection (any more).
-    NotFound,
-    /// No room, or no bytes, yet.
-    WouldBlock,
-    /// Writing after `finish`.
-    Finished,
-    /// It is over.
-    Ended(Error),
-}
-
-impl From<WriteError> for OpError {
-    fn from(error: WriteError) -> Self {
-        match error {
-            WriteError::WouldBlock => Self::WouldBlock,
-            WriteError::Finished => Self::Finished,
-            WriteError::Ended(error) => Self::Ended(error),
-        }
-    }
-}
-
-impl From<ReadError> for OpError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::WouldBlock => Self::WouldBlock,
-            ReadError::Ended(error) => Self::Ended(error),
-        }
-    }
-}
-
-/// One datagram, or a row of equal ones, to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// Destination.
-    pub to: SocketAddr,
-    /// Source address, where the peer expects a certain one.
-    pub from: Option<IpAddr>,
-    /// Bytes that were appended to the buffer.
-    pub size: usize,
-    /// Size of each datagram but the last, if there are several.
-    pub segment_size: Option<usize>,
-    /// Mark as ECN-capable.
-    pub ect: bool,
-}
+pub use types::{ConnectError, ConnectOptions, MuxConfig, OpError, Transmit};
 
 /// The connections of one socket.
 pub struct Mux {
@@ -197,7 +111,18 @@ impl Mux {
             0 if self.config.any_source => self.random_port(peer_port),
             fixed => or(fixed, self.config.udp_port),
         };
-        let key = Key::new((!self.config.any_source).then_some(peer), local_port, peer_port);
+        let outer = (!self.config.any_source).then_some(peer);
+        let mut key = Key::new(outer, local_port, peer_port);
+        let mut local_port = local_port;
+        // An endpoint that accepts nobody has no connection of the peer's to cross with: this is another one.
+        while fixed == 0
+            && self.config.max_clients == 0
+            && self.keys.contains_key(&key)
+            && self.keys.len() < 32_768
+        {
+            local_port = self.random_port(peer_port);
+            key = Key::new(outer, local_port, peer_port);
+        }
         if let Some(&id) = self.keys.get(&key) {
             let usable = |slot: &Slot| slot.holder == Holder::Application && slot.end.is_none();
             return if self.slots.get(id).is_some_and(usable) {
@@ -218,8 +143,12 @@ impl Mux {
             },
             ts_offset: self.secrets.timestamp_offset(&key),
         };
-        let connection = Connection::connect(now, &options.config, identity);
+        let fallback = Fallback::new(options.alternatives, &options.config);
+        let config =
+            fallback.as_ref().map_or_else(|| options.config.clone(), |all| all.share(all.attempts()));
+        let connection = Connection::connect(now, &config, identity);
         let slot = Slot {
+            fallback,
             ignores_refusals: options.ignore_refused,
             user_data: options.user_data,
             ..self.new_slot(connection, key, peer, peer, Origin::Dialled, &options.config)
@@ -236,7 +165,11 @@ impl Mux {
     /// # Errors
     /// [`OpError`].
     pub fn write(&mut self, now: Time, id: ConnId, data: &[u8]) -> Result<usize, OpError> {
-        Ok(self.with(now, id, |connection| connection.write(now, data))??)
+        let taken = self.with(now, id, |connection| connection.write(now, data))??;
+        if let Some(fallback) = self.fallback(id) {
+            fallback.note_written(&data[..taken]);
+        }
+        Ok(taken)
     }
 
     /// Takes received bytes; 0: the peer finished.
@@ -253,6 +186,9 @@ impl Mux {
     /// # Errors
     /// [`OpError::NotFound`].
     pub fn finish(&mut self, now: Time, id: ConnId) -> Result<(), OpError> {
+        if let Some(fallback) = self.fallback(id) {
+            fallback.note_finished();
+        }
         self.with(now, id, |connection| connection.finish(now))
     }
 
@@ -261,6 +197,9 @@ impl Mux {
     /// # Errors
     /// [`OpError::NotFound`].
     pub fn close(&mut self, now: Time, id: ConnId) -> Result<(), OpError> {
+        if let Some(fallback) = self.fallback(id) {
+            fallback.note_closed();
+        }
         self.with(now, id, |connection| connection.close(now))
     }
 
@@ -293,7 +232,7 @@ impl Mux {
     /// # Errors
     /// [`OpError::NotFound`].
     pub fn release(&mut self, now: Time, id: ConnId, linger: Option<Duration>) -> Result<(), OpError> {
-        self.with(now, id, |connection| connection.close(now))?;
+        self.close(now, id)?;
         self.let_go(now, id, linger.map(|linger| now + linger));
         Ok(())
     }
@@ -322,10 +261,33 @@ impl Mux {
         self.slots.get(id).is_some_and(|slot| slot.linger_expired)
     }
 
+    /// What it was made with, but for the limit on clients, which may have changed.
+    #[must_use]
+    pub const fn config(&self) -> &MuxConfig {
+        &self.config
+    }
+
+    /// Resets every connection, those that deliver in the background included.
+    pub fn abort_all(&mut self, now: Time) {
+        let ids: Vec<ConnId> = self.slots.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.end.is_none()) {
+                slot.connection.abort(now);
+                self.let_go(now, id, None);
+            }
+        }
+    }
+
     /// Connections that are not over, those that deliver in the background included.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.slots.iter().filter(|(_, slot)| slot.end.is_none()).count()
+    }
+
+    /// Connections for which anything at all is kept, TIME-WAIT aside.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.slots.len()
     }
 
     /// The ids that the application holds.
@@ -404,6 +366,7 @@ impl Mux {
             max_segments: (output::MAX_TRANSMIT / config.max_datagram.max(1)).max(1),
             linger_until: None,
             end: None,
+            fallback: None,
         }
     }
 
@@ -433,13 +396,18 @@ impl Mux {
         self.slots.get(id).filter(|slot| slot.is_held())
     }
 
+    fn fallback(&mut self, id: ConnId) -> Option<&mut Fallback> {
+        self.slots.get_mut(id)?.fallback.as_deref_mut()
+    }
+
     fn let_go(&mut self, now: Time, id: ConnId, linger_until: Option<Time>) {
         let Some(slot) = self.slots.get_mut(id) else { return };
-        if slot.holder == Holder::Application {
-            slot.holder = Holder::Background;
-        } else {
-            slot.holder = Holder::Nobody;
-        }
+        let counted = slot.counts();
+        slot.holder = match slot.holder {
+            Holder::Application => Holder::Background,
+            Holder::Background | Holder::Told | Holder::Nobody => Holder::Nobody,
+        };
+        self.accepted -= usize::from(counted && !slot.counts());
         slot.linger_until = linger_until;
         self.refresh(now, id);
     }

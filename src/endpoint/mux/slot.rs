@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::key::Key;
+use super::fallback::Fallback;
 use super::{ConnId, Event, event};
 use crate::connection::{Connection, End};
 use crate::time::Time;
@@ -60,6 +61,8 @@ pub(super) struct Slot {
     /// When a connection that delivers in the background is cut off.
     pub(super) linger_until: Option<Time>,
     pub(super) end: Option<End>,
+    /// More addresses of the peer, while none has answered.
+    pub(super) fallback: Option<Box<Fallback>>,
 }
 
 impl Slot {

@@ -1,0 +1,206 @@
+//! Ending: who waits for what, and who answers the peers' last segments after that.
+
+use std::time::Duration;
+
+use super::core::{Core, IoThread, Wanted};
+use super::mux::ConnId;
+use super::seat::{Kind, Wait};
+use super::{CallError, Endpoint};
+use crate::connection::{Connection, End};
+use crate::time::Time;
+use crate::udp;
+
+/// How long an endpoint stays to answer repeated FINs, if nothing is known of the paths.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// Once every byte is acknowledged, how long a close goes on for the sake of its FIN.
+const FIN_LIMIT: Duration = Duration::from_secs(10);
+
+impl Endpoint {
+    /// Resets the connection. Of a connection with a socket of its own this is the endpoint's end.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn abort(&self, id: ConnId) -> Result<(), CallError> {
+        self.call(|core, now| core.mux.abort(now, id))?;
+        if self.own == Some(id) { self.retire(Duration::ZERO) } else { self.wake_waiters() }
+    }
+
+    /// Finishes and gives up the id, whatever the result. A connection with a socket of its own waits until
+    /// every byte is acknowledged, at most `wait`; any other goes on in the background for that long.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Interrupted`: perhaps not everything was acknowledged, and it was reset. `Ended`: why it
+    /// failed. `NotFound`.
+    pub fn close_connection(&self, id: ConnId, wait: Option<Duration>) -> Result<(), CallError> {
+        if self.own != Some(id) {
+            self.call(|core, now| core.mux.release(now, id, wait))?;
+            return self.wake_waiters();
+        }
+        self.call(|core, now| core.mux.close(now, id))?;
+        let begun = udp::now();
+        let deadline = wait.map(|wait| begun + wait);
+        let mut fin_deadline = None;
+        let mut linger = LINGER;
+        let limit = Wait {
+            wanted: Wanted::Acked { id, bytes: u64::MAX },
+            flag: &self.flag,
+            limit: wait,
+            kind: Kind::Poll,
+        };
+        let result = self.shared.wait(limit, |core, now| {
+            let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
+            linger = connection.linger();
+            closing_result(connection, now, &mut fin_deadline)
+        });
+        let result = result.or_else(|error| self.cut_off(id, error));
+        self.linger_here(linger, deadline)?;
+        self.retire(linger)?;
+        result
+    }
+
+    /// Stops accepting and closes every connection; waits for that, at most `wait`.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Interrupted`: some were reset. `Ended`: why the first that failed did.
+    pub fn close_receiver(&self, wait: Option<Duration>) -> Result<(), CallError> {
+        let begun = udp::now();
+        let mut linger = LINGER;
+        let mut core = self.open()?;
+        core.mux.set_max_clients(0);
+        for id in core.mux.held_ids() {
+            linger = core.mux.connection(id).map_or(linger, |connection| linger.max(connection.linger()));
+            // The limit is this call's: what is left then is reset below, all at once.
+            if core.mux.release(begun, id, None).is_err() {
+                log::debug!("{id:?} ended by itself");
+            }
+        }
+        core.call_all();
+        self.shared.leave(core);
+        let mut result = Ok(());
+        let mut events = Vec::new();
+        let limit = Wait { wanted: Wanted::Silence, flag: &self.flag, limit: wait, kind: Kind::Poll };
+        let waited = self.shared.wait(limit, |core, now| {
+            core.mux.poll_events(now, usize::MAX, &mut events);
+            for event in events.drain(..) {
+                if let (Some(End::Failed(error)), true) = (event.end, result.is_ok()) {
+                    result = Err(CallError::Ended(error));
+                }
+            }
+            (core.mux.connections() == 0).then_some(Ok(()))
+        });
+        if waited.is_err() {
+            let mut core = self.shared.lock()?;
+            core.mux.abort_all(udp::now());
+            self.send_now(&mut core);
+            self.shared.leave(core);
+        }
+        self.linger_here(linger, wait.map(|wait| begun + wait))?;
+        self.retire(linger)?;
+        waited.and(result)
+    }
+
+    /// The limit passed, or a wake came, before all was acknowledged: the connection is reset.
+    fn cut_off(&self, id: ConnId, error: CallError) -> Result<(), CallError> {
+        if !matches!(error, CallError::TimedOut | CallError::Interrupted) {
+            return Err(error);
+        }
+        let mut core = self.shared.lock()?;
+        let all = |connection: &Connection| {
+            connection.is_established() && connection.bytes_acked() == connection.bytes_written()
+        };
+        if core.mux.connection(id).is_some_and(all) {
+            return Ok(());
+        }
+        if core.mux.abort(udp::now(), id).is_ok() {
+            self.send_now(&mut core);
+        }
+        self.shared.leave(core);
+        Err(error)
+    }
+
+    /// Without an I/O thread nobody answers later: stays, within the limit, for the peer's repeated FINs.
+    fn linger_here(&self, linger: Duration, deadline: Option<Time>) -> Result<(), CallError> {
+        if self.shared.lock()?.io_thread != IoThread::None {
+            return Ok(());
+        }
+        let until = deadline.into_iter().chain([udp::now() + linger]).min().unwrap_or(Time::ZERO);
+        let nobody = Wait {
+            wanted: Wanted::Silence,
+            flag: &super::waker::WakeFlag::default(),
+            limit: Some(until - udp::now()),
+            kind: Kind::Poll,
+        };
+        match self.shared.wait(nobody, |core, _| core.mux.is_quiet().then_some(Ok(()))) {
+            Ok(()) | Err(CallError::TimedOut) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The endpoint is closed: every later call is told so, the I/O thread goes on for `linger`.
+    pub(super) fn retire(&self, linger: Duration) -> Result<(), CallError> {
+        let mut core = self.shared.lock()?;
+        if let Some(id) = self.own {
+            // Gone already after an abort.
+            core.mux.release(udp::now(), id, None).ok();
+        }
+        self.send_now(&mut core);
+        core.mux.set_max_clients(0);
+        core.closed_until = Some(udp::now() + linger);
+        core.call_all();
+        self.shared.leave(core);
+        self.shared.io_thread.notify_one();
+        self.shared.signals.poller.wake();
+        Ok(())
+    }
+
+    fn wake_waiters(&self) -> Result<(), CallError> {
+        let mut core = self.shared.lock()?;
+        core.call_all();
+        if core.sleeping_until.is_some() {
+            self.shared.signals.poller.wake();
+        }
+        self.shared.leave(core);
+        Ok(())
+    }
+
+    /// Also without an I/O thread: nobody may come back to do it.
+    fn send_now(&self, core: &mut Core) {
+        core.flush(udp::now(), &self.shared.socket, &self.shared.signals);
+    }
+}
+
+impl Drop for Endpoint {
+    /// Whatever was not closed is reset.
+    fn drop(&mut self) {
+        let Ok(mut core) = self.shared.lock() else { return };
+        if core.closed_until.is_none() {
+            core.mux.abort_all(udp::now());
+            drop(core);
+            if let Err(error) = self.retire(Duration::ZERO) {
+                log::debug!("{error}");
+            }
+        }
+    }
+}
+
+/// What a close answers, once it can: all bytes acknowledged is success, whatever comes after. It waits for
+/// its FIN too, though not for ever: a peer that never gets it would wait for more bytes.
+fn closing_result(
+    connection: &Connection,
+    now: Time,
+    fin_deadline: &mut Option<Time>,
+) -> Option<Result<(), CallError>> {
+    let all_acked = connection.is_established() && connection.bytes_acked() == connection.bytes_written();
+    match connection.end() {
+        Some(End::Orderly) => return Some(Ok(())),
+        Some(End::Failed(_)) if all_acked => return Some(Ok(())),
+        Some(End::Failed(error)) => return Some(Err(CallError::Ended(error))),
+        None => {}
+    }
+    if !all_acked {
+        return None;
+    }
+    let fin_deadline = *fin_deadline.get_or_insert(now + FIN_LIMIT);
+    (connection.is_acked() || now >= fin_deadline).then_some(Ok(()))
+}

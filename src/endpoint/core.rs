@@ -1,0 +1,296 @@
+//! What one lock protects: the mux, its buffers, who drives, who waits.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar};
+
+use super::mux::{self, ConnId, Mux, event};
+use super::waker::{Signals, WakeFlag};
+use crate::time::Time;
+use crate::udp::{Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, UdpIo, UdpSocket};
+
+/// Bytes that are made before the socket gets them: one full batch, which then is still in the cache.
+const FILL: usize = 1 << 16;
+
+/// Fills sent before arrivals have their turn.
+const TURNS: usize = 16;
+
+/// Buffers that one system call fills: with fewer datagrams than that the socket's queue was empty.
+const RECEIVE_FULL: usize = 32;
+
+/// Who may sleep on the socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Seat {
+    Free,
+    /// A thread of the application, in a call that waits.
+    Application,
+    IoThread,
+}
+
+/// What a waiting call waits for; looked at after each step of driving, so that only those are woken who
+/// have something to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    /// Any of these conditions of a connection, or its end.
+    Condition { id: ConnId, mask: u32 },
+    /// This many bytes acknowledged, or all.
+    Acked { id: ConnId, bytes: u64 },
+    /// A record for `poll_events`.
+    Events,
+    /// All connections over.
+    Silence,
+}
+
+impl Wanted {
+    fn holds(self, mux: &Mux) -> bool {
+        match self {
+            Self::Condition { id, mask } => mux
+                .connection(id)
+                .is_none_or(|connection| connection.end().is_some() || mux.condition(id, mask) != Some(0)),
+            Self::Acked { id, bytes } => mux.connection(id).is_none_or(|connection| {
+                connection.end().is_some() || connection.is_acked() || connection.bytes_acked() >= bytes
+            }),
+            Self::Events => mux.has_events(),
+            Self::Silence => mux.connections() == 0,
+        }
+    }
+}
+
+/// A thread that waits while another drives.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) wanted: Wanted,
+    pub(super) condvar: Arc<Condvar>,
+    pub(super) is_called: bool,
+}
+
+/// The thread that drives when nobody waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum IoThread {
+    None,
+    /// In the seat, or about to look whether it is free.
+    Awake,
+    /// An application thread sleeps in the seat: it must say when it leaves.
+    Parked,
+}
+
+pub(super) struct Core {
+    pub(super) mux: Mux,
+    pub(super) seat: Seat,
+    /// When the seat was last left, and how often the application has taken it.
+    pub(super) left_at: Time,
+    pub(super) turns: u64,
+    /// Until when whoever has the seat will sleep, while it sleeps.
+    pub(super) sleeping_until: Option<Time>,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) io_thread: IoThread,
+    /// The application has closed the endpoint; it goes on answering until then.
+    pub(super) closed_until: Option<Time>,
+    pub(super) flags: HashMap<ConnId, Arc<WakeFlag>>,
+    /// Somebody has asked for the descriptor.
+    pub(super) descriptor_used: bool,
+    /// What the descriptor says at the moment.
+    pub(super) descriptor_raised: bool,
+    /// `recv` gathers here what goes to memory that may be uninitialised.
+    pub(super) staging: Vec<u8>,
+    batch: ReceiveBatch,
+    out: Vec<u8>,
+    /// Made but not yet sent, with places in `out`.
+    unsent: Vec<(mux::Transmit, usize)>,
+    blocked: bool,
+    receive_again: bool,
+}
+
+impl Core {
+    pub(super) fn new(mux: Mux, io_thread: bool) -> Self {
+        Self {
+            mux,
+            seat: Seat::Free,
+            left_at: Time::ZERO,
+            turns: 0,
+            sleeping_until: None,
+            waiters: Vec::new(),
+            io_thread: if io_thread { IoThread::Awake } else { IoThread::None },
+            closed_until: None,
+            flags: HashMap::new(),
+            descriptor_used: false,
+            descriptor_raised: false,
+            staging: Vec::new(),
+            batch: ReceiveBatch::new(),
+            out: Vec::new(),
+            unsent: Vec::new(),
+            blocked: false,
+            receive_again: false,
+        }
+    }
+
+    /// Is there work that needs no waiting?
+    pub(super) fn is_busy(&self) -> bool {
+        self.receive_again || (!self.blocked && (self.mux.wants_transmit() || !self.unsent.is_empty()))
+    }
+
+    /// What the poller found, and every deadline that has come.
+    pub(super) fn handle(&mut self, now: Time, ready: Ready, socket: &UdpSocket, signals: &Signals) {
+        if ready.error {
+            self.handle_errors(now, socket);
+        }
+        if ready.readable || self.receive_again {
+            self.receive(now, socket);
+        }
+        if ready.writable && self.blocked {
+            self.blocked = false;
+            warn_of(signals.poller.watch_socket(Interest::Read));
+        }
+        if self.mux.poll_timeout().is_some_and(|due| due <= now) {
+            self.mux.handle_timeout(now);
+        }
+        self.flush(now, socket, signals);
+    }
+
+    fn receive(&mut self, now: Time, socket: &UdpSocket) {
+        self.receive_again = false;
+        match socket.receive(&mut self.batch) {
+            Ok(count) => {
+                for datagram in self.batch.iter() {
+                    let ce = datagram.ecn == Some(Ecn::Ce);
+                    self.mux.handle_datagram(now, datagram.from, datagram.local_ip, ce, datagram.bytes);
+                }
+                // Fewer than one call can bring: nothing more waits.
+                self.receive_again = count >= RECEIVE_FULL;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => log::warn!("cannot receive: {error}"),
+        }
+    }
+
+    fn handle_errors(&mut self, now: Time, socket: &UdpSocket) {
+        while let Ok(Some(error)) = socket.poll_error() {
+            if error.kind == IcmpKind::Refused {
+                self.mux.handle_refused(now, error.to, error.quoted());
+            }
+        }
+    }
+
+    /// Sends what the connections have to send, as far as the socket takes it, in fair turns.
+    pub(super) fn flush(&mut self, now: Time, socket: &UdpSocket, signals: &Signals) {
+        for _ in 0..TURNS {
+            if self.blocked || !self.send_made(socket, signals) {
+                return;
+            }
+            self.out.clear();
+            let max_segments = socket.max_gso_segments();
+            while self.out.len() < FILL {
+                let begin = self.out.len();
+                let Some(transmit) = self.mux.poll_transmit(now, max_segments, &mut self.out) else { break };
+                self.unsent.push((transmit, begin));
+            }
+            if self.unsent.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// True if everything has left.
+    fn send_made(&mut self, socket: &UdpSocket, signals: &Signals) -> bool {
+        let mut list: Vec<Transmit<'_>> = self
+            .unsent
+            .iter()
+            .map(|(transmit, begin)| Transmit {
+                to: transmit.to,
+                from: transmit.from,
+                ecn: transmit.ect.then_some(Ecn::Ect0),
+                segment_size: transmit.segment_size,
+                bytes: &self.out[*begin..begin + transmit.size],
+            })
+            .collect();
+        let mut gone = 0;
+        while gone < list.len() {
+            match socket.send(&mut list[gone..]) {
+                Ok(count) => gone += count,
+                Err(error) if error.would_block() => {
+                    self.blocked = true;
+                    break;
+                }
+                // As good as lost on the way: recovery, or path-MTU search, deals with it.
+                Err(error) => {
+                    log::debug!("{error}");
+                    gone += 1;
+                }
+            }
+        }
+        let remaining: Option<usize> = list.get(gone).map(|partly| partly.bytes.len());
+        self.unsent.drain(..gone);
+        if let (Some(remaining), Some((transmit, begin))) = (remaining, self.unsent.first_mut()) {
+            *begin += transmit.size - remaining;
+            transmit.size = remaining;
+            warn_of(signals.poller.watch_socket(Interest::ReadWrite));
+        }
+        !self.blocked
+    }
+
+    /// Calls those whose wait may be over.
+    pub(super) fn call_satisfied(&mut self) {
+        for waiter in self.waiters.iter_mut().filter(|waiter| !waiter.is_called) {
+            if waiter.wanted.holds(&self.mux) {
+                waiter.is_called = true;
+                waiter.condvar.notify_one();
+            }
+        }
+    }
+
+    /// Calls everybody who waits: somebody was woken, or everything is over.
+    pub(super) fn call_all(&mut self) {
+        for waiter in &mut self.waiters {
+            waiter.is_called = true;
+            waiter.condvar.notify_one();
+        }
+    }
+
+    /// Calls one who is to take the free seat, if anybody waits. Who was called already hands it on.
+    pub(super) fn call_heir(&mut self) {
+        if self.waiters.iter().any(|waiter| waiter.is_called) {
+            return;
+        }
+        if let Some(waiter) = self.waiters.first_mut() {
+            waiter.is_called = true;
+            waiter.condvar.notify_one();
+        }
+    }
+
+    /// The application closed the endpoint, and what was to be answered after that has been.
+    pub(super) fn is_finished(&self, now: Time) -> bool {
+        self.closed_until.is_some_and(|until| until <= now)
+    }
+
+    /// When the driver must look again although nothing arrives.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.mux.poll_timeout().into_iter().chain(self.closed_until).min()
+    }
+
+    /// The wake flag of a live connection, made on demand.
+    pub(super) fn flag(&mut self, id: ConnId) -> Option<Arc<WakeFlag>> {
+        self.mux.connection(id)?;
+        if let Some(flag) = self.flags.get(&id) {
+            return Some(Arc::clone(flag));
+        }
+        if self.flags.len() >= 2 * self.mux.size() {
+            let mux = &self.mux;
+            self.flags.retain(|id, _| mux.connection(*id).is_some());
+        }
+        Some(Arc::clone(self.flags.entry(id).or_default()))
+    }
+
+    /// Whether a record or a condition waits for the application.
+    pub(super) fn has_news(&self, signals: &Signals) -> bool {
+        self.mux.has_events() || signals.any_wake()
+    }
+}
+
+/// Conditions that a thread may wait for.
+pub(super) const CONDITIONS: u32 = event::READABLE | event::WRITABLE | event::ACKED;
+
+/// Errors that only a broken kernel reports and that nobody can act upon.
+fn warn_of(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        log::warn!("cannot change what the poller watches: {error}");
+    }
+}

@@ -1,0 +1,398 @@
+//! The mux on a real socket: calls that wait, from any thread, with or without a thread of our own.
+
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::{CONDITIONS, Core, IoThread, Wanted};
+use super::mux::{ConnId, Event, OpError, event};
+use super::seat::{Guard, Kind, Shared, Wait};
+use super::waker::WakeFlag;
+use super::{CallError, Waker};
+use crate::connection::{Connection, End, State, Stats};
+use crate::time::Time;
+use crate::udp::{self, UdpIo};
+
+/// Most bytes that one `recv` moves through the staging buffer.
+const STAGING: usize = 1 << 16;
+
+/// A socket with its connections. Any thread may call anything; nothing is locked while a call sleeps.
+///
+/// `wait` arguments: `None` waits without limit, zero does not wait.
+pub struct Endpoint {
+    pub(super) shared: Arc<Shared>,
+    /// The connection of an endpoint that has just one, which it was made for.
+    pub(super) own: Option<ConnId>,
+    pub(super) flag: Arc<WakeFlag>,
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The handshake is not complete.
+    Connecting,
+    /// Bytes may flow both ways.
+    Established,
+    /// We have finished, and the peer has not acknowledged it or not finished itself.
+    Finishing,
+    /// Over, in good order.
+    Closed,
+}
+
+/// A setting that a live connection takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnOption {
+    /// Small writes leave at once.
+    NoDelay(bool),
+    /// Interval of keep-alive probes.
+    KeepAlive(Option<Duration>),
+    /// Limit without any segment from the peer.
+    IdleTimeout(Option<Duration>),
+    /// Limit without progress.
+    UserTimeout(Duration),
+}
+
+impl Endpoint {
+    /// Queues bytes and sends what the window allows. Waits until all are taken; cut short after some were,
+    /// answers how many.
+    ///
+    /// # Errors
+    /// `WouldBlock`, `TimedOut`, `Interrupted`, `Finished`, `NotFound`, `Ended`: nothing was taken.
+    pub fn send(&self, id: ConnId, data: &[u8], wait: Option<Duration>) -> Result<usize, CallError> {
+        let mut taken = 0;
+        let result = self.wait(id, event::WRITABLE, wait, Kind::Transfer, |core, now| {
+            match core.mux.write(now, id, &data[taken..]) {
+                Ok(count) => taken += count,
+                Err(OpError::WouldBlock) => {}
+                Err(error) => return Some(Err(error.into())),
+            }
+            (taken == data.len()).then_some(Ok(()))
+        });
+        match result {
+            Ok(()) => Ok(taken),
+            Err(_) if taken > 0 => Ok(taken),
+            Err(error) => Err(unwaited(error, wait)),
+        }
+    }
+
+    /// Waits for bytes and takes up to `buf.len()`; 0: the peer finished (or `buf` is empty).
+    ///
+    /// # Errors
+    /// `WouldBlock`, `TimedOut`, `Interrupted`, `NotFound`; `Ended` once what came before has been read.
+    pub fn recv(
+        &self,
+        id: ConnId,
+        buf: &mut [MaybeUninit<u8>],
+        wait: Option<Duration>,
+    ) -> Result<usize, CallError> {
+        let result = self.wait(id, event::READABLE, wait, Kind::Transfer, |core, now| {
+            match read_into(core, now, id, buf) {
+                Err(OpError::WouldBlock) => None,
+                result => Some(result.map_err(CallError::from)),
+            }
+        });
+        result.map_err(|error| unwaited(error, wait))
+    }
+
+    /// [`recv`](Self::recv) into initialised memory, without the detour through a buffer of ours.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_slice(&self, id: ConnId, buf: &mut [u8], wait: Option<Duration>) -> Result<usize, CallError> {
+        let result = self.wait(id, event::READABLE, wait, Kind::Transfer, |core, now| {
+            match core.mux.read(now, id, buf) {
+                Err(OpError::WouldBlock) => None,
+                result => Some(result.map_err(CallError::from)),
+            }
+        });
+        result.map_err(|error| unwaited(error, wait))
+    }
+
+    /// Ends the sending direction after the queued bytes.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn finish(&self, id: ConnId) -> Result<(), CallError> {
+        self.call(|core, now| core.mux.finish(now, id))
+    }
+
+    /// Waits until every byte queued so far, and the finish, is acknowledged.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Interrupted`, `NotFound`, `Ended`.
+    pub fn flush(&self, id: ConnId, wait: Option<Duration>) -> Result<(), CallError> {
+        let mut target = None;
+        let flag = self.flag_of(id)?;
+        let bytes = self.with(id, Connection::bytes_written)?;
+        let wait =
+            Wait { wanted: Wanted::Acked { id, bytes }, flag: &flag, limit: wait, kind: Kind::Transfer };
+        self.shared.wait(wait, |core, _| {
+            let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
+            let written = connection.bytes_written();
+            let target = *target.get_or_insert(written);
+            // More was written since: then there was no finish to wait for.
+            let done = connection.is_acked() || connection.bytes_acked() >= target && written > target;
+            match connection.end() {
+                _ if done => Some(Ok(())),
+                Some(End::Orderly) => Some(Ok(())),
+                Some(End::Failed(_)) if connection.bytes_acked() >= target && target > 0 => Some(Ok(())),
+                Some(End::Failed(error)) => Some(Err(CallError::Ended(error))),
+                None => None,
+            }
+        })
+    }
+
+    /// Waits until one of the conditions `mask` holds and answers those that do; 0: the limit passed.
+    ///
+    /// # Errors
+    /// `Interrupted`, `NotFound`; `Ended` once it has failed and nothing is left to read.
+    pub fn poll(&self, id: ConnId, mask: u32, wait: Option<Duration>) -> Result<u32, CallError> {
+        let own = self.own == Some(id);
+        let result = self.wait(id, mask & CONDITIONS, wait, Kind::Poll, |core, _| {
+            let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
+            let failed = match connection.end() {
+                Some(End::Failed(error)) if connection.readable_bytes() == 0 => Some(error),
+                _ => None,
+            };
+            let holding = core.mux.condition(id, mask).unwrap_or(0);
+            if own {
+                core.mux.take_news(id);
+            }
+            match failed {
+                Some(error) => Some(Err(CallError::Ended(error))),
+                None => (holding != 0).then_some(Ok(holding)),
+            }
+        });
+        zero_if_late(result)
+    }
+
+    /// Waits for events of any connection and appends up to `max` records: how many, 0 if the limit passed.
+    ///
+    /// # Errors
+    /// `Interrupted`.
+    pub fn poll_events(
+        &self,
+        out: &mut Vec<Event>,
+        max: usize,
+        wait: Option<Duration>,
+    ) -> Result<usize, CallError> {
+        let wait = Wait { wanted: Wanted::Events, flag: &self.flag, limit: wait, kind: Kind::Poll };
+        let result = self.shared.wait(wait, |core, now| {
+            let count = core.mux.poll_events(now, max, out);
+            (count > 0).then_some(Ok(count))
+        });
+        zero_if_late(result)
+    }
+
+    /// Chooses which conditions `poll_events` reports and which make the descriptor readable.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn watch(&self, id: ConnId, mask: u32) -> Result<(), CallError> {
+        self.call(|core, _| core.mux.watch(id, mask))
+    }
+
+    /// A descriptor that is readable while there is something to do for the next poll. Never read it.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        if let Ok(mut core) = self.shared.lock() {
+            core.descriptor_used = true;
+            self.shared.publish(&mut core);
+        }
+        let signals = &self.shared.signals;
+        signals.news.as_ref().map_or_else(|| signals.poller.fd(), udp::WakeFd::fd)
+    }
+
+    /// Milliseconds until the next poll is due; -1: not before the descriptor is readable.
+    #[must_use]
+    pub fn timeout_ms(&self) -> i32 {
+        let Ok(core) = self.shared.lock() else { return 0 };
+        if core.has_news(&self.shared.signals) {
+            return 0;
+        }
+        if core.io_thread != IoThread::None {
+            return -1;
+        }
+        if core.is_busy() {
+            return 0;
+        }
+        core.next_deadline().map_or(-1, |due| {
+            let ms = (due - udp::now()).as_nanos().div_ceil(1_000_000);
+            i32::try_from(ms).unwrap_or(i32::MAX)
+        })
+    }
+
+    /// What ends the waits on a connection, or with `None` those in `poll_events`.
+    #[must_use]
+    pub fn waker(&self, id: Option<ConnId>) -> Waker {
+        let flag = match id {
+            Some(id) => self.flag_of(id).unwrap_or_default(),
+            None => Arc::clone(&self.flag),
+        };
+        Waker { flag, signals: Arc::clone(&self.shared.signals) }
+    }
+
+    /// Where the connection is in its life.
+    ///
+    /// # Errors
+    /// `NotFound`; `Ended` if it has failed.
+    pub fn state(&self, id: ConnId) -> Result<Phase, CallError> {
+        self.with(id, |connection| match (connection.end(), connection.state()) {
+            (Some(End::Failed(error)), _) => Err(CallError::Ended(error)),
+            (Some(End::Orderly), _) | (None, State::Closed | State::Listen) => Ok(Phase::Closed),
+            (None, State::SynSent | State::SynReceived) => Ok(Phase::Connecting),
+            (None, State::Established | State::CloseWait) => Ok(Phase::Established),
+            (None, State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait) => {
+                Ok(Phase::Finishing)
+            }
+        })?
+    }
+
+    /// Counters of one connection, or the sum over all with the number of live ones.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn stats(&self, id: Option<ConnId>) -> Result<(Stats, usize), CallError> {
+        match id {
+            Some(id) => Ok((self.with(id, Connection::stats)?, 1)),
+            None => {
+                let core = self.shared.lock()?;
+                Ok((core.mux.stats(), core.mux.connections()))
+            }
+        }
+    }
+
+    /// The address that the socket is bound to.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.socket.local_addr()
+    }
+
+    /// Where the connection's segments come from.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn peer_addr(&self, id: ConnId) -> Result<SocketAddr, CallError> {
+        self.shared.lock()?.mux.peer_addr(id).ok_or(CallError::NotFound)
+    }
+
+    /// Changes a setting of a live connection.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn set_option(&self, id: ConnId, option: ConnOption) -> Result<(), CallError> {
+        self.call(|core, now| {
+            core.mux.configure(now, id, |connection| match option {
+                ConnOption::NoDelay(on) => connection.set_nodelay(now, on),
+                ConnOption::KeepAlive(interval) => connection.set_keepalive(now, interval),
+                ConnOption::IdleTimeout(limit) => connection.set_idle_timeout(now, limit),
+                ConnOption::UserTimeout(limit) => connection.set_user_timeout(now, limit),
+            })
+        })
+    }
+
+    /// Changes the limit on accepted connections.
+    pub fn set_max_clients(&self, max: usize) {
+        if let Ok(mut core) = self.shared.lock() {
+            core.mux.set_max_clients(max);
+        }
+    }
+
+    /// Attaches a number that comes back in the connection's events.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn set_user_data(&self, id: ConnId, user_data: usize) -> Result<(), CallError> {
+        Ok(self.shared.lock()?.mux.set_user_data(id, user_data)?)
+    }
+
+    /// A change that never waits, made known to those who wait.
+    pub(super) fn call<R>(
+        &self,
+        call: impl FnOnce(&mut Core, Time) -> Result<R, OpError>,
+    ) -> Result<R, CallError> {
+        let mut core = self.open()?;
+        let result = call(&mut core, udp::now());
+        self.shared.leave(core);
+        Ok(result?)
+    }
+
+    /// The lock, unless the endpoint is closed.
+    pub(super) fn open(&self) -> Result<Guard<'_>, CallError> {
+        let core = self.shared.lock()?;
+        if core.closed_until.is_some() { Err(CallError::NotFound) } else { Ok(core) }
+    }
+
+    fn with<R>(&self, id: ConnId, question: impl FnOnce(&Connection) -> R) -> Result<R, CallError> {
+        self.shared.lock()?.mux.connection(id).map(question).ok_or(CallError::NotFound)
+    }
+
+    fn wait<R>(
+        &self,
+        id: ConnId,
+        mask: u32,
+        limit: Option<Duration>,
+        kind: Kind,
+        attempt: impl FnMut(&mut Core, Time) -> Option<Result<R, CallError>>,
+    ) -> Result<R, CallError> {
+        let flag = self.flag_of(id)?;
+        self.shared.wait(Wait { wanted: Wanted::Condition { id, mask }, flag: &flag, limit, kind }, attempt)
+    }
+
+    pub(super) fn flag_of(&self, id: ConnId) -> Result<Arc<WakeFlag>, CallError> {
+        if self.own == Some(id) {
+            return Ok(Arc::clone(&self.flag));
+        }
+        self.shared.lock()?.flag(id).ok_or(CallError::NotFound)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("local_addr", &self.local_addr()).finish_non_exhaustive()
+    }
+}
+
+/// Reads through a buffer of ours: the caller's may be uninitialised, and the core takes initialised ones.
+fn read_into(core: &mut Core, now: Time, id: ConnId, buf: &mut [MaybeUninit<u8>]) -> Result<usize, OpError> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        let want = (buf.len() - filled).min(STAGING);
+        if core.staging.len() < want {
+            core.staging.resize(want, 0);
+        }
+        match core.mux.read(now, id, &mut core.staging[..want]) {
+            Ok(count) => {
+                for (place, byte) in buf[filled..].iter_mut().zip(&core.staging[..count]) {
+                    place.write(*byte);
+                }
+                filled += count;
+            }
+            Err(error) if filled == 0 => return Err(error),
+            Err(_) => break,
+        }
+        // Not on to the end of the stream: the caller must be told of that by itself.
+        if core.mux.connection(id).is_none_or(|connection| connection.readable_bytes() == 0) {
+            break;
+        }
+    }
+    Ok(filled)
+}
+
+/// A call that was told not to wait has another name for it.
+fn unwaited(error: CallError, wait: Option<Duration>) -> CallError {
+    match error {
+        CallError::TimedOut if wait == Some(Duration::ZERO) => CallError::WouldBlock,
+        error => error,
+    }
+}
+
+fn zero_if_late<T: Default>(result: Result<T, CallError>) -> Result<T, CallError> {
+    match result {
+        Err(CallError::TimedOut) => Ok(T::default()),
+        result => result,
+    }
+}

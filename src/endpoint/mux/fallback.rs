@@ -1,0 +1,105 @@
+//! A host with several addresses: the next is tried while none has answered, unnoticed by the application.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::super::key::{Key, canonical};
+use super::{ConnId, Mux};
+use crate::connection::{Config, Connection, End, Error, Identity};
+use crate::time::Time;
+
+/// What the next attempt needs; dropped once the peer has answered.
+pub(super) struct Fallback {
+    peers: VecDeque<SocketAddr>,
+    /// With the time limit that the caller gave for all attempts together.
+    config: Config,
+    /// What the application has written so far: at most the send buffer, since nothing is acknowledged.
+    early: Vec<u8>,
+    is_finished: bool,
+    is_closed: bool,
+}
+
+impl Fallback {
+    pub(super) fn new(peers: Vec<SocketAddr>, config: &Config) -> Option<Box<Self>> {
+        let (early, is_finished, is_closed) = (Vec::new(), false, false);
+        let fallback = Self { peers: peers.into(), config: config.clone(), early, is_finished, is_closed };
+        (!fallback.peers.is_empty()).then(|| Box::new(fallback))
+    }
+
+    /// The configuration of the next attempt: its fair share of the time.
+    pub(super) fn share(&self, attempts_left: usize) -> Config {
+        let connect_timeout = self.config.connect_timeout / u32::try_from(attempts_left.max(1)).unwrap_or(1);
+        Config { connect_timeout, ..self.config.clone() }
+    }
+
+    pub(super) fn attempts(&self) -> usize {
+        self.peers.len() + 1
+    }
+
+    pub(super) fn note_written(&mut self, bytes: &[u8]) {
+        self.early.extend_from_slice(bytes);
+    }
+
+    pub(super) fn note_finished(&mut self) {
+        self.is_finished = true;
+    }
+
+    pub(super) fn note_closed(&mut self) {
+        self.is_closed = true;
+    }
+}
+
+impl Mux {
+    /// If the attempt has failed before the peer answered, begins the next in the same slot.
+    pub(super) fn fall_back(&mut self, now: Time, id: ConnId) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let answered = slot.connection.is_established();
+        let failure = match slot.connection.end() {
+            Some(End::Failed(error)) if !answered && error != Error::Aborted => error,
+            None if !answered => return,
+            _ => {
+                slot.fallback = None;
+                return;
+            }
+        };
+        let Some(mut fallback) = slot.fallback.take() else { return };
+        let (old_key, identity) = (slot.key, *slot.connection.identity());
+        let same_port = identity.peer_port == slot.peer.port();
+        while let Some(peer) = fallback.peers.pop_front().map(canonical) {
+            let peer_port = if same_port { peer.port() } else { identity.peer_port };
+            let key = Key::new((!self.config.any_source).then_some(peer), identity.local_port, peer_port);
+            if key != old_key && self.keys.contains_key(&key) {
+                continue;
+            }
+            log::debug!("{}: {failure}; now {peer}", self.slots.get(id).map_or(peer, |slot| slot.peer));
+            let floor = self.time_wait.take(now, &key);
+            let iss = self.secrets.initial_sequence(now, &key, floor);
+            let ts_offset = self.secrets.timestamp_offset(&key);
+            let identity = Identity { peer_port, iss, ts_offset, ..identity };
+            let config = fallback.share(fallback.attempts());
+            let mut connection = Connection::connect(now, &config, identity);
+            if connection.write(now, &fallback.early).ok() != Some(fallback.early.len()) {
+                return; // the buffers are alike, so this cannot be; the failure stands
+            }
+            if fallback.is_finished {
+                connection.finish(now);
+            }
+            if fallback.is_closed {
+                connection.close(now);
+            }
+            self.keys.remove(&old_key);
+            self.keys.insert(key, id);
+            let Some(slot) = self.slots.get_mut(id) else { return };
+            self.past += &slot.connection.stats();
+            *slot.connection = connection;
+            (slot.key, slot.peer, slot.reply_to) = (key, peer, peer);
+            slot.is_mapped = true;
+            slot.fallback = Some(fallback);
+            if !slot.in_transmit_queue {
+                slot.in_transmit_queue = true;
+                self.to_transmit.push_back(id);
+            }
+            return;
+        }
+    }
+}

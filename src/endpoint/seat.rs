@@ -1,0 +1,320 @@
+//! Whoever waits drives: who sleeps on the socket, who is called, who takes over.
+//!
+//! At most one thread has the *seat*: it sleeps in the poller without the lock, does all I/O under it, calls
+//! the waiters that have something to do, and keeps the seat until its own wait is over. Then it calls one
+//! of those who still wait to take over. If nobody waits, the I/O thread takes the seat, but only after it
+//! has been free for [`GRACE`], so that an application that comes back at once, as in a ping-pong of
+//! blocking calls, finds it free and no third thread is woken in each round trip.
+//!
+//! ```text
+//!  application in the seat --> seat free --(GRACE)--> I/O thread in the seat
+//!            ^                    |                        |
+//!            +--------------------+   <--- next arrival ---+  if somebody waits
+//! ```
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::CallError;
+use super::core::{Core, IoThread, Seat, Waiter, Wanted};
+use super::waker::{Signals, WakeFlag};
+use crate::time::Time;
+use crate::udp::{self, UdpSocket};
+
+/// How long the seat stays free for the application before the I/O thread takes it.
+const GRACE: Duration = Duration::from_micros(300);
+
+/// How often the I/O thread looks whether an application that keeps coming back has stopped doing so. With
+/// `GRACE` this bounds how long an ACK or a retransmission waits for an application that computes.
+const LOOK: Duration = Duration::from_micros(500);
+
+/// What the handles and the I/O thread of one endpoint share.
+pub(super) struct Shared {
+    pub(super) core: Mutex<Core>,
+    /// The I/O thread sleeps here while it does not drive.
+    pub(super) io_thread: Condvar,
+    pub(super) socket: Arc<UdpSocket>,
+    pub(super) signals: Arc<Signals>,
+}
+
+pub(super) type Guard<'a> = MutexGuard<'a, Core>;
+
+/// How a call waits.
+#[derive(Clone, Copy)]
+pub(super) struct Wait<'a> {
+    pub(super) wanted: Wanted,
+    pub(super) flag: &'a WakeFlag,
+    /// `None`: without limit; zero: not at all.
+    pub(super) limit: Option<Duration>,
+    pub(super) kind: Kind,
+}
+
+/// What a call does for the connections even if it may not wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing: `send`, `recv`.
+    Transfer,
+    /// It receives and sends what it can.
+    Poll,
+}
+
+impl Shared {
+    /// The lock. A thread that panicked under it has left the mux in an unknown state.
+    pub(super) fn lock(&self) -> Result<Guard<'_>, CallError> {
+        self.core.lock().map_err(|_| CallError::State("a bug in rtcp: the endpoint is dead after a panic"))
+    }
+
+    /// Tries `attempt` until it has a result, driving or waiting for the driver in between. It is tried once
+    /// more after the last drive.
+    pub(super) fn wait<R>(
+        &self,
+        wait: Wait<'_>,
+        mut attempt: impl FnMut(&mut Core, Time) -> Option<Result<R, CallError>>,
+    ) -> Result<R, CallError> {
+        let _alarm = Alarm(self);
+        let mut core = self.lock()?;
+        let deadline = wait.limit.map(|limit| udp::now() + limit);
+        let mut driven = false;
+        // Without a thread a poll is the only time at which anything moves: even if it need not wait.
+        if wait.kind == Kind::Poll && core.io_thread == IoThread::None && core.seat == Seat::Free {
+            core = self.drive(core, Some(Time::ZERO))?;
+            driven = true;
+        }
+        let result = loop {
+            let now = udp::now();
+            if wait.kind == Kind::Poll && self.take_wake(&mut core, wait.flag) {
+                break Err(CallError::Interrupted);
+            }
+            if let Some(result) = attempt(&mut core, now) {
+                break result;
+            }
+            let expired = deadline.is_some_and(|deadline| deadline <= now);
+            let drives = wait.kind == Kind::Poll && !driven && core.seat == Seat::Free;
+            if expired && !drives {
+                break Err(CallError::TimedOut);
+            }
+            if self.take_wake(&mut core, wait.flag) {
+                break Err(CallError::Interrupted);
+            }
+            core = self.step(core, &wait, deadline)?;
+            driven = true;
+        };
+        self.leave(core);
+        result
+    }
+
+    fn take_wake(&self, core: &mut Core, flag: &WakeFlag) -> bool {
+        let taken = flag.take(&self.signals);
+        core.descriptor_raised |= taken; // by the waker itself, perhaps
+        taken
+    }
+
+    /// One step of waiting: drives if the seat is free, else sleeps until called.
+    fn step<'a>(
+        &'a self,
+        mut core: Guard<'a>,
+        wait: &Wait<'_>,
+        deadline: Option<Time>,
+    ) -> Result<Guard<'a>, CallError> {
+        if core.seat == Seat::Free {
+            core.seat = Seat::Application;
+            core.turns += 1;
+            let driven = self.drive(core, deadline);
+            let mut core = driven.or_else(|error| self.give_up_seat(error))?;
+            core.seat = Seat::Free;
+            core.left_at = udp::now();
+            return Ok(core);
+        }
+        self.flush(&mut core);
+        self.disturb_sleeper(&core);
+        let condvar = Arc::new(Condvar::new());
+        core.waiters.push(Waiter { wanted: wait.wanted, condvar: Arc::clone(&condvar), is_called: false });
+        // A wake from a signal handler is seen by whoever sleeps in the poller, who then calls everybody.
+        if !wait.flag.is_set() {
+            core = sleep(core, &condvar, deadline.map(|deadline| deadline - udp::now()))?;
+        }
+        core.waiters.retain(|waiter| !Arc::ptr_eq(&waiter.condvar, &condvar));
+        Ok(core)
+    }
+
+    /// Sends, sleeps until something happens or `deadline`, and handles what happened. The caller has the
+    /// seat, or asks for no sleep.
+    pub(super) fn drive<'a>(
+        &'a self,
+        mut core: Guard<'a>,
+        deadline: Option<Time>,
+    ) -> Result<Guard<'a>, CallError> {
+        let now = udp::now();
+        core.flush(now, &self.socket, &self.signals);
+        if core.descriptor_raised && self.signals.news.is_none() {
+            // The descriptor that programs watch is the one to sleep on: it must not end the sleep.
+            core.descriptor_raised = false;
+            self.signals.poller.clear_wake();
+            if self.signals.any_wake() {
+                core.call_all();
+            }
+        }
+        let until = core.next_deadline().into_iter().chain(deadline).min();
+        let timeout = if core.is_busy() { Some(Duration::ZERO) } else { until.map(|until| until - now) };
+        let ready = if timeout == Some(Duration::ZERO) {
+            self.signals.poller.wait(timeout)
+        } else {
+            core.sleeping_until = Some(until.unwrap_or(Time::MAX));
+            drop(core);
+            let ready = self.signals.poller.wait(timeout);
+            core = self.lock()?;
+            core.sleeping_until = None;
+            ready
+        };
+        let ready = ready.map_err(|error| CallError::Os(error, "cannot wait for the socket".to_owned()))?;
+        if ready.wake {
+            self.signals.poller.clear_wake();
+            core.descriptor_raised &= self.signals.news.is_some();
+            if self.signals.any_wake() {
+                core.call_all();
+            }
+        }
+        core.handle(udp::now(), ready, &self.socket, &self.signals);
+        core.call_satisfied();
+        if self.signals.news.is_some() {
+            self.publish(&mut core);
+        }
+        Ok(core)
+    }
+
+    /// After an error of the poller, which leaves no lock.
+    fn give_up_seat(&self, error: CallError) -> Result<Guard<'_>, CallError> {
+        let mut core = self.lock()?;
+        core.seat = Seat::Free;
+        core.call_heir();
+        Err(error)
+    }
+
+    /// The end of every call: sends what it made, calls those it concerns, hands the seat on.
+    pub(super) fn leave(&self, mut core: Guard<'_>) {
+        self.flush(&mut core);
+        core.call_satisfied();
+        if core.seat == Seat::Free {
+            core.call_heir();
+            if core.waiters.is_empty() && core.io_thread == IoThread::Parked {
+                core.io_thread = IoThread::Awake;
+                self.io_thread.notify_one();
+            }
+        } else {
+            self.disturb_sleeper(&core);
+        }
+        self.publish(&mut core);
+    }
+
+    /// Sends what is to be sent. Without a thread nothing moves outside of calls that wait or poll, where
+    /// `drive` does this.
+    fn flush(&self, core: &mut Core) {
+        if core.io_thread != IoThread::None {
+            core.flush(udp::now(), &self.socket, &self.signals);
+        }
+    }
+
+    /// Ends the sleep of whoever has the seat if there is something for it to do before it would wake.
+    fn disturb_sleeper(&self, core: &Core) {
+        let Some(until) = core.sleeping_until else { return };
+        if core.is_busy() || core.next_deadline().is_some_and(|next| next < until) {
+            self.signals.poller.wake();
+        }
+    }
+
+    /// Makes the descriptor that programs watch say whether there is something to do.
+    pub(super) fn publish(&self, core: &mut Core) {
+        if !core.descriptor_used || core.sleeping_until.is_some() && self.signals.news.is_none() {
+            return;
+        }
+        let mut raise = core.has_news(&self.signals);
+        if self.signals.news.is_none() {
+            raise |= core.is_busy();
+            if let Err(error) = self.signals.poller.arm(core.next_deadline()) {
+                log::warn!("cannot set the timer: {error}");
+            }
+        }
+        if raise != core.descriptor_raised {
+            self.raise_descriptor(raise);
+        }
+        core.descriptor_raised = raise;
+        // A wake may have come between the look and the clearing.
+        if !raise && self.signals.any_wake() {
+            self.raise_descriptor(true);
+            core.descriptor_raised = true;
+        }
+    }
+
+    fn raise_descriptor(&self, raise: bool) {
+        match (&self.signals.news, raise) {
+            (Some(news), true) => news.signal(),
+            (Some(news), false) => drop(news.clear()),
+            (None, true) => self.signals.poller.wake(),
+            (None, false) => self.signals.poller.clear_wake(),
+        }
+    }
+
+    /// The body of the I/O thread: drives whenever nobody else does, until the endpoint is closed and has
+    /// answered what was to be answered.
+    pub(super) fn run_io_thread(&self) -> Result<(), CallError> {
+        let _alarm = Alarm(self);
+        let mut core = self.lock()?;
+        let mut turns = core.turns;
+        while !core.is_finished(udp::now()) {
+            let free_for = udp::now() - core.left_at;
+            core = match core.seat {
+                Seat::Free if !core.waiters.is_empty() => sleep(core, &self.io_thread, Some(LOOK))?,
+                Seat::Free if free_for < GRACE => sleep(core, &self.io_thread, Some(GRACE - free_for))?,
+                Seat::Free => self.drive_while_nobody_waits(core)?,
+                _ if turns == core.turns => {
+                    core.io_thread = IoThread::Parked;
+                    let mut core = sleep(core, &self.io_thread, None)?;
+                    core.io_thread = IoThread::Awake;
+                    turns = core.turns;
+                    core
+                }
+                _ => {
+                    turns = core.turns;
+                    sleep(core, &self.io_thread, Some(LOOK))?
+                }
+            };
+        }
+        core.io_thread = IoThread::None;
+        core.call_all();
+        Ok(())
+    }
+
+    fn drive_while_nobody_waits<'a>(&'a self, mut core: Guard<'a>) -> Result<Guard<'a>, CallError> {
+        core.seat = Seat::IoThread;
+        while core.waiters.is_empty() && !core.is_finished(udp::now()) {
+            core = self.drive(core, None).or_else(|error| self.give_up_seat(error))?;
+        }
+        core.seat = Seat::Free;
+        core.left_at = udp::now();
+        core.call_heir();
+        Ok(core)
+    }
+}
+
+/// Sleeps on a condition variable, at most `limit`.
+fn sleep<'a>(core: Guard<'a>, condvar: &Condvar, limit: Option<Duration>) -> Result<Guard<'a>, CallError> {
+    let dead = CallError::State("a bug in rtcp: the endpoint is dead after a panic");
+    match limit {
+        Some(limit) => condvar.wait_timeout(core, limit).map(|(core, _)| core).map_err(|_| dead),
+        None => condvar.wait(core).map_err(|_| dead),
+    }
+}
+
+/// After a panic under the lock, calls everybody who sleeps: they find the lock poisoned. Must be made before
+/// the lock is taken, so that it is dropped after it.
+struct Alarm<'a>(&'a Shared);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.core.lock().unwrap_or_else(PoisonError::into_inner).call_all();
+            self.0.io_thread.notify_all();
+            self.0.signals.poller.wake();
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Ending waits from anywhere, a signal handler included.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::udp::{Poller, UdpSocket, WakeFd};
+
+/// The descriptors of one endpoint that somebody may sleep on.
+#[derive(Debug)]
+pub(super) struct Signals {
+    pub(super) poller: Poller,
+    /// With an I/O thread: readable while the application has something to do.
+    pub(super) news: Option<WakeFd>,
+    /// Wakes that no call has returned yet, of all connections.
+    pending: AtomicUsize,
+}
+
+impl Signals {
+    pub(super) fn new(socket: Arc<UdpSocket>, io_thread: bool) -> io::Result<Self> {
+        Ok(Self {
+            poller: Poller::new(socket)?,
+            news: io_thread.then(WakeFd::new).transpose()?,
+            pending: AtomicUsize::new(0),
+        })
+    }
+
+    pub(super) fn any_wake(&self) -> bool {
+        self.pending.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Remembers a wake until a call has returned it.
+#[derive(Debug, Default)]
+pub(super) struct WakeFlag(AtomicBool);
+
+impl WakeFlag {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(super) fn take(&self, signals: &Signals) -> bool {
+        let taken = self.0.swap(false, Ordering::AcqRel);
+        if taken {
+            signals.pending.fetch_sub(1, Ordering::AcqRel);
+        }
+        taken
+    }
+}
+
+/// Ends the waits on one connection, or on a receiver, with [`CallError::Interrupted`](super::CallError).
+#[derive(Clone, Debug)]
+pub struct Waker {
+    pub(super) flag: Arc<WakeFlag>,
+    pub(super) signals: Arc<Signals>,
+}
+
+impl Waker {
+    /// Ends the current or the next wait. Remembered until a call has returned it. Takes no lock, allocates
+    /// and frees nothing, is async-signal-safe.
+    pub fn wake(&self) {
+        if !self.flag.0.swap(true, Ordering::AcqRel) {
+            self.signals.pending.fetch_add(1, Ordering::AcqRel);
+        }
+        self.signals.poller.wake();
+        if let Some(news) = &self.signals.news {
+            news.signal();
+        }
+    }
+}

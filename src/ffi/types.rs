@@ -1,0 +1,266 @@
+//! Every type, number and layout that C sees. Values and layouts never change once released;
+//! `tests/c/abi_values.c` holds each of them.
+
+use std::ffi::{c_char, c_int, c_void};
+
+/// Result codes. Functions that return `int` return RTCP_OK (0), a count or a mask on success, else one of these. RTCP_EAGAIN,
+/// RTCP_ETIMEDOUT, RTCP_EINTR, RTCP_EINVAL, RTCP_ENOMEM and RTCP_ESTATE say that this call did not work: the handle lives.
+/// Any other (and any unknown) code from a connection is its end and is returned again by every later call.
+/// Values never change once released.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum rtcp_error {
+    /// Success.
+    RTCP_OK = 0,
+    /// rtcp_send()/rtcp_recv() would wait and RTCP_OPT_IO_TIMEOUT_MS is 0. No other call returns it.
+    RTCP_EAGAIN = -1,
+    /// The limit you gave passed (0 included). Never the end of a connection: that is RTCP_EPEERTIMEOUT.
+    RTCP_ETIMEDOUT = -2,
+    /// The wait was ended by rtcp_wake().
+    RTCP_EINTR = -3,
+    /// A bad argument: NULL where not allowed, unknown option, value out of bounds.
+    RTCP_EINVAL = -4,
+    /// Out of memory or over a configured memory limit.
+    RTCP_ENOMEM = -5,
+    /// Host name or address could not be resolved.
+    RTCP_EADDR = -6,
+    /// An operating system call failed; rtcp_last_os_error() has the errno value.
+    RTCP_EIO = -7,
+    /// The peer refused the connection: nobody listens there, or it takes no more clients.
+    RTCP_ECONNREFUSED = -8,
+    /// The connection was reset by the peer.
+    RTCP_ECONNRESET = -9,
+    /// The peer does not answer: connect, user, keep-alive or idle limit (rtcp_last_error_message() says which).
+    RTCP_EPEERTIMEOUT = -10,
+    /// Sending after rtcp_finish(), or the peer no longer accepts data.
+    RTCP_EPIPE = -11,
+    /// The handle is not in a state that allows this call, or is of the wrong kind for it (a receiver where a connection is
+    /// needed, or the other way round), or the call came from within a log callback.
+    RTCP_ESTATE = -12,
+    /// Not a live handle.
+    RTCP_ENOCONN = -13,
+    /// The peer broke the protocol, or does not have what RTCP_OPT_INTEGRITY 2 requires.
+    RTCP_EPROTO = -14,
+    /// Authentication or decryption failed.
+    RTCP_EAUTH = -15,
+    /// Compiled out or not supported on this platform.
+    RTCP_ENOTSUP = -16,
+    /// The process forked after the handle was created.
+    RTCP_EFORKED = -17,
+    /// A bug in rtcp: a panic was caught. The handle is dead; only free it.
+    RTCP_EPANIC = -18,
+    /// This side called rtcp_abort(). Only in rtcp_event.error.
+    RTCP_ECONNABORTED = -19,
+}
+
+/// Configuration options for rtcp_config_set_int() and friends. Each line says: meaning, unit, range, default; 1 MiB is
+/// 1,048,576 bytes. rtcp_option_bounds() gives range and default at run time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum rtcp_option {
+    /// Largest UDP payload to send, bytes; 0 = discover (int, 0 or 548 to 65507; default 0). Until path-MTU discovery is
+    /// built, 0 means 1200 bytes, which every path is expected to carry. The peer is told that it may send up to 1472 bytes,
+    /// or as much as this says if it is more.
+    RTCP_OPT_MTU = 1,
+    /// Send buffer per connection, bytes (int, 64 KiB to 1 GiB; default 4 MiB).
+    RTCP_OPT_SEND_BUFFER = 2,
+    /// Receive buffer (largest advertised window) per connection, bytes (int, 64 KiB to 1 GiB; default 16 MiB). Memory is
+    /// taken as bytes arrive, not up front.
+    RTCP_OPT_RECV_BUFFER = 3,
+    /// Time limit for the handshake, ms (int, 1 to 86,400,000 = 24 hours; default 30,000). RFC 9293 (MUST-23) asks kernels for
+    /// at least 3 minutes; a program's user waits less, and on a link that bad you can say 180,000.
+    RTCP_OPT_CONNECT_TIMEOUT_MS = 4,
+    /// Close after this long without any packet from the peer, ms; 0 = never (int, 0 to 2,147,483,647; default 0).
+    RTCP_OPT_IDLE_TIMEOUT_MS = 5,
+    /// Probe an idle peer this often, ms; 0 = off (int, 0 to 2,147,483,647; default 0).
+    RTCP_OPT_KEEPALIVE_MS = 6,
+    /// How long rtcp_send() and rtcp_recv() may wait, ms: -1 = no limit, 0 = not at all (RTCP_EAGAIN), else RTCP_ETIMEDOUT.
+    /// Default -1, but 0 for the connections of a receiver (int, -1 to 2,147,483,647; rtcp_set_int() changes it at any time).
+    RTCP_OPT_IO_TIMEOUT_MS = 8,
+    /// 1 (default) = the library runs its own I/O thread; 0 = the caller drives it by polling (int, 0 or 1).
+    RTCP_OPT_IO_THREAD = 10,
+    /// Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_CUBIC). RTCP_ENOTSUP for RTCP_CC_BBR until it is
+    /// built.
+    RTCP_OPT_CONGESTION = 11,
+    /// Largest number of accepted connections a receiver keeps; 0 = accept none, only rtcp_receiver_connect() (int, 0 to
+    /// 1,000,000; default 100,000).
+    RTCP_OPT_MAX_CLIENTS = 12,
+    /// SO_SNDBUF / SO_RCVBUF of the UDP socket, bytes; 0 = leave (int, 0 to 1 GiB; default 4 MiB). The kernel may grant less.
+    RTCP_OPT_UDP_BUFFER = 13,
+    /// 1 (default) = use segmentation offload (GSO/GRO) where the kernel has it (int, 0 or 1).
+    RTCP_OPT_OFFLOAD = 14,
+    /// Local address to bind, "ip" or "ip:port", "[ip]:port" for IPv6 (str; default: every address, any free port). For
+    /// rtcp_sender_new(); rtcp_receiver_new() binds what its arguments say.
+    RTCP_OPT_BIND = 15,
+    /// 32-byte pre-shared key; turns on encryption (bytes). Reserved: RTCP_ENOTSUP until it is built.
+    RTCP_OPT_PSK = 16,
+    /// Fixed window for RTCP_CC_FIXED, bytes (int, 1 to 1 GiB; default 65,536).
+    RTCP_OPT_WINDOW = 17,
+    /// Receiver: send ACKs to this "ip:port" instead of the address a datagram came from (str). For one-way proxies.
+    RTCP_OPT_ACK_TO = 18,
+    /// Sender: 1 = take ACKs from any UDP source address, not only the peer's (int, 0 or 1; default 0). For one-way proxies.
+    RTCP_OPT_ANY_SOURCE = 19,
+    /// Own port inside the TCP header; 0 = same as the UDP port, and for a receiver: whatever the peer aims at (int, 0 to
+    /// 65,535; default 0).
+    RTCP_OPT_LOCAL_TCP_PORT = 20,
+    /// The peer's port inside the TCP header; 0 = same as its UDP port (int, 0 to 65,535; default 0).
+    RTCP_OPT_REMOTE_TCP_PORT = 21,
+    /// CRC-32C: 0 off, 1 offer (default), 2 require (int).
+    RTCP_OPT_INTEGRITY = 22,
+    /// Give up on a connection after this long without progress, ms (RFC 9293 R2; int, 1 to 2,147,483,647; default 100,000).
+    RTCP_OPT_USER_TIMEOUT_MS = 23,
+    /// A bound UDP socket to use instead of making one; duplicated, close yours when you like (int, a descriptor; default
+    /// -1 = make one). For STUN before hole punching, socket activation, SO_MARK, SO_BINDTODEVICE. `host`/`port` of
+    /// rtcp_receiver_new() are then NULL and 0.
+    RTCP_OPT_SOCKET = 24,
+    /// 1 (default) = small writes leave at once; 0 = Nagle's algorithm (int, 0 or 1; rtcp_set_int()).
+    RTCP_OPT_NODELAY = 25,
+}
+
+/// Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: they hold as long as the
+/// words say and are reported only while watched. The others are reported once, always
+/// (rtcp_poll() returns them as long as they are true).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum rtcp_event_bits {
+    /// rtcp_recv() would not wait: bytes, or the end of the stream not yet read as 0.
+    RTCP_EVENT_READABLE = 1,
+    /// rtcp_send() would not wait: connected and at least a quarter of the send buffer is free, or it would fail.
+    RTCP_EVENT_WRITABLE = 2,
+    /// The peer has acknowledged all that was sent, the finish included. Acknowledged is not processed.
+    RTCP_EVENT_ACKED = 4,
+    /// A connection begun here is established.
+    RTCP_EVENT_CONNECTED = 8,
+    /// A new connection from a peer. In its first record.
+    RTCP_EVENT_ACCEPTED = 16,
+    /// The connection is over; `error` says how. In its last record, exactly once, however it ended, rtcp_close() and
+    /// rtcp_abort() included: the place to free user_data. RTCP_OK: the peer's stream was read to its end and every byte sent
+    /// was acknowledged (for our own finish no acknowledgement is needed: a peer may exit right after its last byte is safe).
+    /// An orderly end is reported only after rtcp_recv() has returned 0. After a failure, bytes that came before it can still
+    /// be read. The handle serves rtcp_recv(), rtcp_get_stats() and rtcp_get_addr() until the next rtcp_receiver_poll().
+    RTCP_EVENT_CLOSED = 32,
+}
+
+/// Connection states, as rtcp_get_state() returns them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum rtcp_state {
+    /// A receiver.
+    RTCP_STATE_LISTENING = 1,
+    /// The handshake is under way.
+    RTCP_STATE_CONNECTING = 2,
+    /// Bytes can go both ways.
+    RTCP_STATE_ESTABLISHED = 3,
+    /// One side has finished or both have, and something is still to be delivered or read.
+    RTCP_STATE_FINISHING = 4,
+    /// Over, in order.
+    RTCP_STATE_CLOSED = 5,
+}
+
+/// Log levels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum rtcp_log_level {
+    /// Nothing.
+    RTCP_LOG_OFF = 0,
+    /// The library or the system misbehaves.
+    RTCP_LOG_ERROR = 1,
+    /// Something will probably not work as wanted.
+    RTCP_LOG_WARN = 2,
+    /// Once per endpoint or connection.
+    RTCP_LOG_INFO = 3,
+    /// Once per unusual event, and every call that failed.
+    RTCP_LOG_DEBUG = 4,
+    /// Every segment.
+    RTCP_LOG_TRACE = 5,
+}
+
+/// Congestion controllers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum rtcp_cc {
+    /// BBR. Reserved: RTCP_ENOTSUP until it is built.
+    RTCP_CC_BBR = 1,
+    /// CUBIC (RFC 9438), the default.
+    RTCP_CC_CUBIC = 2,
+    /// No congestion control: a fixed window of RTCP_OPT_WINDOW bytes (the seed's way; for links that are yours alone).
+    RTCP_CC_FIXED = 3,
+}
+
+/// Opaque. Create with rtcp_config_new(), free with rtcp_config_free().
+#[derive(Debug)]
+pub struct rtcp_config {
+    _private: [u8; 0],
+}
+
+/// Names a connection or a receiver. 0 is never valid and no value comes twice in a process; fits epoll_data.u64.
+pub type rtcp_handle = u64;
+
+/// Log callback; see rtcp_log_set_callback(). `target` and `message` are UTF-8, valid during the call only.
+pub type rtcp_log_fn = Option<
+    unsafe extern "C" fn(user: *mut c_void, level: c_int, target: *const c_char, message: *const c_char),
+>;
+
+/// A byte count (>= 0) or a negative rtcp_error code.
+pub type rtcp_ssize = isize;
+
+/// Counters of one connection. Later versions only append fields; pass sizeof(rtcp_stats).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct rtcp_stats {
+    /// Application bytes accepted for sending.
+    pub bytes_sent: u64,
+    /// Application bytes acknowledged by the peer.
+    pub bytes_acked: u64,
+    /// Application bytes delivered in order to the caller.
+    pub bytes_received: u64,
+    /// Packets sent, of every kind.
+    pub packets_sent: u64,
+    /// Packets received and accepted.
+    pub packets_received: u64,
+    /// Packets sent again.
+    pub packets_retransmitted: u64,
+    /// Packets thought lost.
+    pub packets_lost: u64,
+    /// Datagrams dropped: failing checksum, CRC or authentication.
+    pub packets_corrupt: u64,
+    /// Datagrams dropped for any other reason.
+    pub packets_dropped: u64,
+    /// Smoothed round-trip time, microseconds; 0 = not yet measured, and for a receiver.
+    pub srtt_us: u64,
+    /// Smallest round-trip time, microseconds.
+    pub min_rtt_us: u64,
+    /// Round-trip time variation, microseconds.
+    pub rttvar_us: u64,
+    /// Congestion window, bytes.
+    pub cwnd: u64,
+    /// Slow-start threshold, bytes; UINT64_MAX = not yet known.
+    pub ssthresh: u64,
+    /// Bytes in flight.
+    pub bytes_in_flight: u64,
+    /// Peer's receive window, bytes.
+    pub peer_window: u64,
+    /// The UDP payload size now in use, bytes.
+    pub mtu: u64,
+    /// Retransmission timeouts fired.
+    pub rto_count: u64,
+    /// Live connections (1 for a connection).
+    pub connections: u64,
+}
+
+/// What happened to one connection: at most one record for each in one rtcp_receiver_poll(). Layout never changes.
+/// Look at the bits in the order ACCEPTED/CONNECTED, READABLE, WRITABLE, ACKED, CLOSED.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct rtcp_event {
+    /// The connection.
+    pub conn: rtcp_handle,
+    /// Pointer given to rtcp_set_user_data() or rtcp_receiver_connect(), or NULL.
+    pub user_data: *mut c_void,
+    /// Mask of RTCP_EVENT_*; ignore bits you do not know.
+    pub events: u32,
+    /// With RTCP_EVENT_CLOSED: RTCP_OK or the reason. Else RTCP_OK.
+    pub error: i32,
+    /// Zero; room for later versions.
+    pub reserved: [u64; 5],
+}

@@ -1,0 +1,158 @@
+//! Non-functional properties of the code itself: imports point one way, the core has no clock, `unsafe`
+//! stays behind its fence, files and functions stay short.
+#![allow(missing_docs)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room and the rooms it may use.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("time", &[]),
+    ("wire", &[]),
+    ("connection", &["time", "wire"]),
+    ("emulator", &["time"]),
+    ("udp", &["time"]),
+    ("endpoint", &["time", "wire", "connection", "udp"]),
+    ("ffi", &["time", "connection", "endpoint", "udp"]),
+];
+/// Only the driver, in the endpoint, knows the udp room; the rest of the endpoint is sans-IO.
+const SANS_IO: &[&str] =
+    &["src/time.rs", "src/wire/", "src/connection/", "src/emulator/", "src/endpoint/mux"];
+const FILE_LINES_MAX: usize = 500;
+const FUNCTION_LINES_MAX: usize = 70;
+
+struct Source {
+    path: String,
+    /// Without the unit tests at its end.
+    code: String,
+}
+
+fn sources(dir: &str) -> Vec<Source> {
+    let mut files = vec![];
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir), &mut files);
+    files.sort();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    files
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a readable source file");
+            let path = path.to_string_lossy().strip_prefix(root).expect("below the root").to_owned();
+            let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
+            Source { path, code }
+        })
+        .filter(|s| !s.path.contains("/tests/") && !s.path.ends_with("/tests.rs"))
+        .collect()
+}
+
+fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a source folder") {
+        let path = entry.expect("a folder entry").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn without_comments(code: &str) -> String {
+    code.lines().map(|l| l.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+fn room(path: &str) -> &str {
+    let inside = path.strip_prefix("src/").expect("a path below src");
+    inside.split(['/', '.']).next().expect("a first component")
+}
+
+#[test]
+fn imports_point_from_ffi_down_to_wire_and_never_up() {
+    let mut wrong = vec![];
+    for source in sources("src") {
+        let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room(&source.path)) else { continue };
+        let code = without_comments(&source.code);
+        for (other, _) in ROOMS {
+            let is_used = code.contains(&format!("crate::{other}"));
+            if is_used && *other != room(&source.path) && !allowed.contains(other) {
+                wrong.push(format!("{} uses crate::{other}", source.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_core_has_no_clock_no_socket_no_thread_and_no_lock() {
+    let banned = [
+        "Instant::now",
+        "SystemTime",
+        "std::thread",
+        "std::net::UdpSocket",
+        "Mutex",
+        "RwLock",
+        "OnceLock",
+        "thread_local",
+        "static mut",
+        "crate::udp",
+        "std::fs",
+        "std::env",
+    ];
+    let mut wrong = vec![];
+    for source in sources("src").iter().filter(|s| SANS_IO.iter().any(|p| s.path.starts_with(p))) {
+        let code = without_comments(&source.code);
+        wrong.extend(banned.iter().filter(|b| code.contains(**b)).map(|b| format!("{}: {b}", source.path)));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn unsafe_code_lives_in_udp_and_ffi_only() {
+    let wrong: Vec<String> = sources("src")
+        .into_iter()
+        .filter(|s| !matches!(room(&s.path), "udp" | "ffi"))
+        .filter(|s| without_comments(&s.code).contains("unsafe") || s.code.contains("allow(unsafe_code)"))
+        .map(|s| s.path)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn files_and_functions_stay_within_their_budget() {
+    let mut wrong = vec![];
+    for source in sources("src") {
+        let lines = source.code.lines().count();
+        if lines > FILE_LINES_MAX {
+            wrong.push(format!("{}: {lines} lines", source.path));
+        }
+        let mut open: Option<(usize, usize, String)> = None;
+        for (number, line) in source.code.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            if open.is_none()
+                && (line.trim_start().starts_with("fn ") || line.contains(" fn "))
+                && !line.contains("//")
+            {
+                open = Some((indent, number, line.trim().to_owned()));
+            }
+            if let Some((at, begin, name)) = &open
+                && (line.trim_end().ends_with(';') || line.trim() == "}" || line.trim_end().ends_with('}'))
+                && indent == *at
+            {
+                let length = number - begin + 1;
+                if length > FUNCTION_LINES_MAX {
+                    wrong.push(format!("{}:{}: {length} lines: {name}", source.path, begin + 1));
+                }
+                open = None;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_profile_aborts_on_panic() {
+    let manifest =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).expect("the manifest");
+    let set = manifest
+        .lines()
+        .any(|l| !l.trim_start().starts_with('#') && l.contains("panic") && l.contains("abort"));
+    assert!(!set, "catch_unwind at the C boundary depends on unwinding");
+}
