@@ -8,7 +8,6 @@ BIN=${BIN:-$here/../target/c-examples}
 UDPL=${UDPL:-$here/../target/release/udpl}
 LOSS=${LOSS:-50} REORDER=${REORDER:-50} BIT_ERROR=${BIT_ERROR:-3} RATE=${RATE:-10000} QUEUE=${QUEUE:-8192} SEED=${SEED:-7}
 
-
 tmp=$(mktemp -d)
 started=()
 finish() { # whatever happened: nothing keeps running, nothing stays behind
