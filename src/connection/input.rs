@@ -38,6 +38,7 @@ impl Connection {
     }
 
     fn handle_in_order(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8]) -> Step {
+        // Of the segment as it came: a SYN-ACK has K = 0, the ACK that it is then read as would not.
         let proof = self.check_integrity(segment, datagram)?;
         let opened = self.open_simultaneously(segment);
         let segment = &opened;

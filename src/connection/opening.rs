@@ -16,8 +16,8 @@ impl Connection {
         datagram: &[u8],
     ) -> Result<(), Discard> {
         let has_ack = segment.flags.contains(Flags::ACK);
-        if !stateless_ok(segment, datagram) && !(checksum_is_zero(datagram) && segment.options.ext.is_none())
-        {
+        let is_unsummed = checksum_is_zero(datagram) && segment.options.ext.is_none();
+        if !is_unsummed && !stateless_ok(segment, datagram) {
             self.rcv.corrupt += 1;
             return Err(Discard);
         }
