@@ -190,8 +190,8 @@ impl Sender {
     /// Sets the one loss timer to the earliest of what it may be needed for.
     pub(super) fn arm_loss_timer(&mut self, now: Time) {
         self.loss_timer = None;
-        if self.board.undelivered() == 0 {
-            return;
+        if self.una == self.nxt {
+            return; // not "undelivered": a peer that holds everything beyond SND.UNA may renege
         }
         let newest = self.rack.newest();
         if newest.0 != Time::ZERO

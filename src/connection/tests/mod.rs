@@ -2,6 +2,7 @@
 
 mod closing;
 mod handshake;
+mod hostile;
 mod pair;
 mod resets;
 mod seed_link;
