@@ -304,9 +304,14 @@ impl Scoreboard {
                 let mut covered = *front; // a partly acknowledged segment: its rest stays as it is
                 covered.end = una;
                 front.start = una;
-                let (id, sent_at) = (front.transmission, front.sent_at);
+                let id = front.transmission;
                 match covered.fate {
-                    Fate::Outstanding => self.by_time.push_front(Transmission { start: una, id, sent_at }),
+                    Fate::Outstanding => {
+                        let index = self.by_time.partition_point(|t| t.id < id);
+                        if let Some(entry) = self.by_time.get_mut(index).filter(|t| t.id == id) {
+                            entry.start = una;
+                        }
+                    }
                     Fate::Lost => self.lost.push_front(una),
                     Fate::Sacked => {}
                 }

@@ -5,6 +5,7 @@ mod handshake;
 mod hostile;
 mod pair;
 mod resets;
+mod scoreboard;
 mod seed_link;
 mod solo;
 mod transfer;
