@@ -207,7 +207,7 @@ impl Sender {
             && self.board.sacked() == 0
             && self.board.outstanding_segments() > 0;
         let pto_at = self.rto_start.max(self.last_sent) + self.pto();
-        self.loss_timer = Some(if may_probe && pto_at < rto_at {
+        self.loss_timer = Some(if may_probe && pto_at <= rto_at {
             (pto_at, LossTimer::Probe)
         } else {
             (rto_at, LossTimer::Retransmission)

@@ -4,6 +4,7 @@ mod closing;
 mod handshake;
 mod hostile;
 mod pair;
+mod recovery;
 mod resets;
 mod scoreboard;
 mod seed_link;
