@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # A file crosses a terrible link: sender -> udpl -> receiver, ACKs straight back, as in the set-up this library grew from.
 # Called by `make demo`. Environment: FILE (default: 1 MB of random bytes), LOSS and REORDER (percent), BIT_ERROR (per 100,000),
-# RATE (kbit/s), QUEUE (bytes), WINDOW (bytes), SEED; UDPL and BIN say where the programs are.
+# RATE (kbit/s), QUEUE (bytes), WINDOW (bytes; a fixed window, as the seed had), SEED; UDPL and BIN say where the programs are.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 BIN=${BIN:-$here/../target/c-examples}
 UDPL=${UDPL:-$here/../target/release/udpl}
 LOSS=${LOSS:-50} REORDER=${REORDER:-50} BIT_ERROR=${BIT_ERROR:-3} RATE=${RATE:-10000} QUEUE=${QUEUE:-8192} SEED=${SEED:-7}
-WINDOW=${WINDOW:-16384}
 
 tmp=$(mktemp -d)
 started=()
@@ -64,7 +63,7 @@ proxy=$(listening "$tmp/link")
 
 echo "sender $ack -> link $proxy -> receiver $to, ACKs straight back"
 echo "link: $LOSS % lost, $REORDER % reordered, $BIT_ERROR bit errors in 100,000, $RATE kbit/s, a queue of $QUEUE bytes"
-"$BIN/rtcp_sendfile" --json --bind "$ack" --any-source --window "$WINDOW" "$FILE" "$proxy" >"$tmp/sender" || {
+"$BIN/rtcp_sendfile" --json --bind "$ack" --any-source ${WINDOW:+--window "$WINDOW"} "$FILE" "$proxy" >"$tmp/sender" || {
     code=$?
     cat "$tmp"/*.err >&2
     exit $code

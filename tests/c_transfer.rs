@@ -163,10 +163,10 @@ fn a_file_crosses_a_link_that_loses_and_swaps_half_and_flips_bits() {
             &[options, &["--once", "--json", "--ack-to", &back]].concat(),
         );
         let seed = (i + 1).to_string();
-        let faults = ["--loss", "50", "--reorder", "50", "--bit-error", "16", "--rate-kbit", "10000"];
+        let faults = ["--loss", "50", "--reorder", "50", "--bit-error", "3", "--rate-kbit", "10000"];
         let (_link, proxy) =
             udpl(&receiver.address, &[&faults[..], &["--queue", "8192", "--seed", &seed]].concat());
-        let own = ["--json", "--bind", &back, "--any-source", "--window", "16384"];
+        let own = ["--json", "--bind", &back, "--any-source", "--window", "8192"];
         let sent = send(linking, &[options, &own].concat(), &path, &proxy).wait(LIMIT * 4).expect(0);
         assert!(same(&path, &receiver.dir.join("data")), "{linking:?} {options:?}");
         assert!(figure(&sent.stdout, "retransmitted") > 0.0, "half is lost: {}", sent.stdout);

@@ -187,6 +187,7 @@ impl Connection {
         let (iss, irs) = (self.identity.iss, offer.isn);
         self.keys = terms.extension.then(|| (crc_key(iss, irs), crc_key(irs, iss)));
         self.rcv.space = seq_space::SeqSpace::new(irs);
+        self.rcv.last_ack_sent = 1; // the SYN-ACK's, or what the answer to one will be
         let (peer_shift, own_shift) = terms.window_scale.unwrap_or((0, 0));
         self.rcv.shift = own_shift;
         if terms.timestamps

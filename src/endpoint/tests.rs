@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::mux::event;
 use super::{CallError, ConnId, Endpoint, EndpointConfig, Event, Phase};
 use crate::connection::{End, Error};
+use crate::udp::WaitSet;
 
 const SECOND: Option<Duration> = Some(Duration::from_secs(1));
 const LONG: Option<Duration> = Some(Duration::from_secs(20));
@@ -171,7 +172,8 @@ fn a_call_that_may_not_wait_says_so() {
     let (client, id) = dial(&server, true);
     assert!(matches!(recv(&client, id, 9, NOW), Err(CallError::WouldBlock)));
     assert!(matches!(recv(&client, id, 9, Some(Duration::from_millis(5))), Err(CallError::TimedOut)));
-    assert_eq!(server.poll_events(&mut Vec::new(), 9, Some(Duration::from_millis(1))).unwrap_or(9), 1);
+    assert_eq!(next_event(&server).events, event::ACCEPTED);
+    assert_eq!(server.poll_events(&mut Vec::new(), 9, Some(Duration::from_millis(1))).unwrap(), 0);
     assert_eq!(client.poll(id, event::READABLE, Some(Duration::from_millis(5))).unwrap(), 0);
     assert_eq!(client.poll(id, event::CONNECTED | event::WRITABLE, LONG).unwrap(), 10);
     assert_eq!(client.state(id).unwrap(), Phase::Established);
@@ -226,4 +228,101 @@ fn closing_from_another_thread_ends_a_wait() {
     });
     assert!(recv(&client, id, 9, LONG).unwrap().is_empty(), "the peer finished");
     client.abort(id).unwrap();
+}
+
+/// Is the descriptor readable now, or within `wait`?
+fn readable(watch: &WaitSet, wait: Duration) -> bool {
+    let mut ready = Vec::new();
+    watch.wait(Some(wait), &mut ready).unwrap();
+    !ready.is_empty()
+}
+
+fn watch(endpoint: &Endpoint) -> WaitSet {
+    let (watch, fd, signals) = (WaitSet::new().unwrap(), endpoint.fd(), &endpoint.shared.signals);
+    match &signals.news {
+        Some(news) => watch.add(news, 1).unwrap(),
+        None => watch.add(&signals.poller, 1).unwrap(),
+    }
+    assert!(fd >= 0);
+    watch
+}
+
+#[test]
+fn the_descriptor_is_readable_while_there_is_something_to_do() {
+    for io_thread in [true, false] {
+        let (server, moment) = (receiver(io_thread), Duration::from_millis(300));
+        let descriptor = watch(&server);
+        assert!(!readable(&descriptor, Duration::from_millis(20)), "nothing yet");
+        let (client, id) = dial(&server, true);
+        client.send(id, b"hello", LONG).unwrap();
+        let peer = loop {
+            assert!(readable(&descriptor, moment), "a client comes");
+            let mut events = Vec::new();
+            if server.poll_events(&mut events, 1, NOW).unwrap() == 1 {
+                break events[0].conn;
+            }
+        };
+        while server.poll(peer, event::READABLE, LONG).unwrap() == 0 {}
+        assert!(readable(&descriptor, moment), "bytes wait");
+        assert_eq!(recv(&server, peer, 64, NOW).unwrap(), b"hello");
+        let settled = Instant::now() + Duration::from_secs(2);
+        while readable(&descriptor, Duration::from_millis(50)) {
+            // Without a thread, timers and ACKs make it readable too; polls deal with them.
+            assert!(Instant::now() < settled, "it does not calm down");
+            assert_eq!(server.poll_events(&mut Vec::new(), 1, NOW).unwrap(), 0);
+        }
+        server.waker(None).wake();
+        assert!(readable(&descriptor, moment), "a wake waits");
+        assert!(matches!(server.poll_events(&mut Vec::new(), 1, NOW), Err(CallError::Interrupted)));
+        server.send(peer, b"back", NOW).unwrap();
+        while client.poll(id, event::READABLE, Some(Duration::from_millis(1))).unwrap() == 0 {
+            assert!(io_thread || readable(&descriptor, moment), "a send makes I/O due");
+            server.poll_events(&mut Vec::new(), 1, NOW).unwrap();
+        }
+        client.abort(id).unwrap();
+    }
+}
+
+#[test]
+fn a_program_that_only_computes_has_its_acks_sent_by_the_thread() {
+    let server = receiver(true);
+    let (client, id) = dial(&server, true);
+    let data = pattern(50_000); // within the first window, since nobody reads
+    let start = Instant::now();
+    client.send(id, &data, LONG).unwrap();
+    client.flush(id, LONG).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(server.stats(None).unwrap().1, 1, "nobody has polled the server");
+}
+
+#[test]
+fn an_idle_endpoint_sleeps() {
+    let server = receiver(true);
+    let (client, id) = dial(&server, true);
+    client.send(id, b"x", LONG).unwrap();
+    client.flush(id, LONG).unwrap();
+    thread::sleep(Duration::from_millis(400)); // delayed ACKs, tail probes, the grace of the seat
+    let before = switches();
+    thread::sleep(Duration::from_millis(400));
+    let woken: Vec<_> = switches()
+        .into_iter()
+        .filter(|(thread, count)| before.get(thread).is_some_and(|then| then < count))
+        .collect();
+    // Other tests' threads have the same name: at least two must have slept all the time.
+    assert!(before.len() >= woken.len() + 2, "{} of {} threads woke", woken.len(), before.len());
+}
+
+/// Voluntary context switches of every I/O thread in this process.
+fn switches() -> std::collections::HashMap<String, u64> {
+    let mut all = std::collections::HashMap::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        if read("comm").trim() == "rtcp-io" {
+            let status = read("status");
+            let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            let count = count.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+            all.insert(task.file_name().to_string_lossy().into_owned(), count);
+        }
+    }
+    all
 }

@@ -104,14 +104,14 @@ impl Mux {
     fn handle_mapped(&mut self, now: Time, id: ConnId, key: Key, arrival: &Arrival<'_>) {
         let Some(slot) = self.slots.get_mut(id) else { return };
         // The application has not yet read to the end, but the peer may already come again.
-        if arrival.is_opening() && arrival.is_intact() {
-            if let Some(after) = slot.connection.time_wait().and_then(|wait| reopens(now, wait, arrival)) {
-                slot.is_mapped = false;
-                self.keys.remove(&key);
-                self.free_if_over(id);
-                self.handle_syn(now, key, arrival, Some(after));
-                return;
-            }
+        if arrival.is_opening()
+            && arrival.is_intact()
+            && let Some(after) = slot.connection.time_wait().and_then(|wait| reopens(now, wait, arrival))
+        {
+            slot.is_mapped = false;
+            self.keys.remove(&key);
+            self.free_if_over(id);
+            return self.handle_syn(now, key, arrival, Some(after));
         }
         slot.connection.handle_segment(now, arrival.segment, arrival.datagram, arrival.ce);
         self.refresh(now, id);

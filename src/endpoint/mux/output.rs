@@ -87,11 +87,10 @@ impl Mux {
 
     /// Looks what an input changed: deadline, segments to send, news, the end.
     pub(super) fn refresh(&mut self, now: Time, id: ConnId) {
-        if let Some(slot) = self.slots.get_mut(id) {
-            if !slot.in_transmit_queue && slot.connection.wants_transmit(now) {
-                slot.in_transmit_queue = true;
-                self.to_transmit.push_back(id);
-            }
+        let idle = |slot: &Slot| !slot.in_transmit_queue && slot.connection.wants_transmit(now);
+        if let Some(slot) = self.slots.get_mut(id).filter(|slot| idle(slot)) {
+            slot.in_transmit_queue = true;
+            self.to_transmit.push_back(id);
         }
         self.refresh_silent(now, id);
     }
