@@ -22,13 +22,14 @@ const SLOW_READER_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) type Tally = BTreeMap<&'static str, u64>;
 
 /// Every key that a complete [`Tally`] has.
-pub(crate) const KINDS: [&str; 32] = [
+pub(crate) const KINDS: [&str; 33] = [
     "abrupt close",
     "after-peer finish",
     "any source",
     "bit error",
     "blackout",
     "burst loss",
+    "change of weather",
     "cubic",
     "delay",
     "duplicate",
@@ -282,8 +283,15 @@ pub(crate) fn play(seed: u64) -> Outcome {
         }
     }
     // Safety: whatever the faults do, no wrong byte and no disorderly end.
+    let weathers = if dice.one_in(3) { 1 + dice.0.below(6) as u32 } else { 1 };
     let safety = dice.duration(ms(500), seconds(40));
-    world.run_until(safety, World::is_over);
+    for weather in 0..weathers {
+        if weather > 0 {
+            world.links.iter_mut().for_each(|link| link.set_impairments(faults(dice, has_crc, datagram)));
+        }
+        world.run_until(safety / weathers, World::is_over);
+    }
+    count(&mut tally, "change of weather", u64::from(weathers > 1));
     assert!(world.apps().all(|app| app.wrong.is_none()), "wrong bytes: {}", world.describe());
     // Liveness: without faults everything finishes.
     world.heal();
@@ -296,7 +304,7 @@ pub(crate) fn play(seed: u64) -> Outcome {
         assert_eq!(host.mux.connections(), 0, "{:?}", host.mux);
         assert!(host.mux.is_quiet(), "{:?}", host.mux);
     }
-    for (host, impairments) in links.iter().enumerate() {
+    for (host, impairments) in links.iter().enumerate().filter(|_| weathers == 1) {
         count_faults(&mut tally, impairments, world.links[host].stats());
     }
     count_settings(&mut tally, &configs, clients);
