@@ -56,7 +56,7 @@ pub(super) struct Delivery {
     pub(super) bytes: u64,
     /// The most recently sent of the newly delivered segments, ambiguous retransmissions left out.
     pub(super) newest: Option<Sent>,
-    /// RTT of the most recently sent segment whose transmission is known.
+    /// RTT of the most recently sent segment, if its transmission is known.
     pub(super) rtt: Option<Duration>,
     /// A never-retransmitted segment below the highest delivered one arrived: the network reorders.
     pub(super) reordered: bool,
@@ -100,17 +100,21 @@ impl Delivery {
             self.reordered |= sent.end < self.highest_before;
             self.original_sent_at = Some(self.original_sent_at.map_or(sent.sent_at, |t| t.min(sent.sent_at)));
         }
-        if self.rated.is_none_or(|r| sent.transmission > r.transmission) {
+        let is_latest = self.rated.is_none_or(|r| sent.transmission > r.transmission);
+        if is_latest {
+            // The ACK was caused by this one, so that those sent before it tell no round trip: their own
+            // ACKs may have been lost in an outage, long ago.
             self.rated = Some(*sent);
+            self.rtt = None;
         }
         if self.is_ambiguous(sent) {
             return;
         }
         if self.newest.is_none_or(|n| sent.transmission > n.transmission) {
             self.newest = Some(*sent);
-            if sent.transmissions == 1 || self.echo_ms.is_some() {
-                self.rtt = Some(self.now - sent.sent_at);
-            }
+        }
+        if is_latest && (sent.transmissions == 1 || self.echo_ms.is_some()) {
+            self.rtt = Some(self.now - sent.sent_at);
         }
     }
 }

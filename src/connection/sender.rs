@@ -204,6 +204,7 @@ impl Sender {
             self.buffer.acknowledge(ack);
             self.una = ack;
         }
+        let acknowledged = delivery.bytes;
         for &(start, end) in blocks {
             // Blocks outside (SND.UNA, SND.NXT] are D-SACKs, stale or lies.
             if start > self.una && start < end && end <= self.nxt {
@@ -214,7 +215,9 @@ impl Sender {
             self.on_dsack();
         }
         if delivery.bytes > 0 {
-            self.on_delivery(now, &delivery, echo_ms.filter(|_| advanced), dsack);
+            // RFC 7323 section 4.3: out of order, the echo is that of the last segment in order, long ago.
+            let is_in_order = advanced && delivery.bytes == acknowledged;
+            self.on_delivery(now, &delivery, echo_ms.filter(|_| is_in_order), dsack);
         }
         self.detect_spurious(now, prior_una, dsack, echo_ms, &delivery);
         let newly_lost = self.detect_losses(now);
@@ -239,8 +242,10 @@ impl Sender {
             self.rtt.on_sample_among(rtt, expected);
             self.recent_rtt.on_sample(rtt);
         } else if let Some(echo) = echo_ms {
-            // Karn leaves retransmissions out; their timestamps tell to a millisecond (RFC 7323 section 4).
-            self.rtt.on_sample(Duration::from_millis(now.as_millis().saturating_sub(echo).max(1)));
+            // Karn leaves retransmissions out; their timestamps tell to a millisecond (RFC 7323 section 4). If
+            // the first ACK was lost, it is not a round trip but an outage: no more than the timer waited for.
+            let measured = Duration::from_millis(now.as_millis().saturating_sub(echo).max(1));
+            self.rtt.on_sample(measured.min(self.rto()));
         }
         if let Some(newest) = &delivery.newest {
             self.rack.on_delivered(now, newest);

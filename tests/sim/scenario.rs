@@ -22,13 +22,14 @@ const SLOW_READER_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) type Tally = BTreeMap<&'static str, u64>;
 
 /// Every key that a complete [`Tally`] has.
-pub(crate) const KINDS: [&str; 32] = [
+pub(crate) const KINDS: [&str; 33] = [
     "abrupt close",
     "after-peer finish",
     "any source",
     "bit error",
     "blackout",
     "burst loss",
+    "change of weather",
     "cubic",
     "delay",
     "duplicate",
@@ -249,59 +250,108 @@ pub(crate) fn clocks_near_wrap(configs: &[MuxConfig; 2], seed: u64, distance: [u
 
 /// Plays the scenario of `seed`. Panics if a promise is broken.
 pub(crate) fn play(seed: u64) -> Outcome {
-    let dice = &mut Dice(Rng::stream(seed, 1));
-    let modes = integrity(dice);
-    let has_crc = !modes.contains(&IntegrityMode::Off);
-    let datagram = dice.among(&[300, 576, 1200, 1200, 1200, 1472]);
-    let links = [CLIENT, SERVER].map(|_| faults(dice, has_crc, datagram));
-    let mut configs = [CLIENT, SERVER].map(|host| {
-        let connection = connection_config(dice, datagram, modes[host]);
-        mux_config(host, connection, if host == SERVER { 100 } else { 0 })
-    });
-    configs[SERVER].any_source = dice.one_in(8);
-    let mut tally = Tally::new();
-    let mut world = World::new(configs.clone(), links.clone(), seed);
-    if dice.one_in(4) {
-        let distance = [dice.bytes(50_000) as u32, dice.bytes(100_000) as u32 + 50_000];
-        let clocks = clocks_near_wrap(&configs, seed, distance);
-        for (host, clock) in world.hosts.iter_mut().zip(clocks) {
-            host.clock = clock;
-        }
-    }
-    for host in &mut world.hosts {
-        host.batch = dice.among(&[1, 2, 16, 64]);
-    }
-    let clients = if dice.one_in(3) { 1 + dice.0.below(4) as u16 } else { 1 };
-    let most = dice.among(&[2_000, 20_000, 200_000, 200_000]) / u64::from(clients);
-    for number in 0..clients {
-        let [client, server] = plans(dice, most);
-        count_plans(&mut tally, [&client, &server]);
-        world.begin(&configs[CLIENT].connection, number, client, server);
-        if dice.one_in(2) {
-            world.run_for(dice.duration(ms(1), seconds(1)));
-        }
-    }
-    // Safety: whatever the faults do, no wrong byte and no disorderly end.
-    let safety = dice.duration(ms(500), seconds(40));
-    world.run_until(safety, World::is_over);
-    assert!(world.apps().all(|app| app.wrong.is_none()), "wrong bytes: {}", world.describe());
-    // Liveness: without faults everything finishes.
-    world.heal();
-    let limit = LIVENESS_LIMIT + SLOW_READER_LIMIT;
-    assert!(world.run_until(limit, World::is_over).is_some(), "it hangs: {}", world.describe());
-    world.assert_exact();
-    // A while later nothing must have come of late duplicates.
-    world.run_for(seconds(150));
-    for host in &world.hosts {
-        assert_eq!(host.mux.connections(), 0, "{:?}", host.mux);
-        assert!(host.mux.is_quiet(), "{:?}", host.mux);
-    }
-    for (host, impairments) in links.iter().enumerate() {
+    let mut scenario = Scenario::draw(seed);
+    let clients = scenario.begin_clients();
+    scenario.keep_safe();
+    scenario.come_to_life();
+    scenario.leave_nothing_behind();
+    let Scenario { mut tally, world, configs, links, weathers, .. } = scenario;
+    for (host, impairments) in links.iter().enumerate().filter(|_| weathers == 1) {
         count_faults(&mut tally, impairments, world.links[host].stats());
     }
+    count(&mut tally, "change of weather", u64::from(weathers > 1));
     count_settings(&mut tally, &configs, clients);
     count_run(&mut tally, &world);
     Outcome { log_hash: world.log_hash, tally }
+}
+
+struct Scenario {
+    dice: Dice,
+    has_crc: bool,
+    datagram: usize,
+    configs: [MuxConfig; 2],
+    /// What is wrong with the links at the beginning.
+    links: [Impairments; 2],
+    /// How many different sets of faults there are, one after another.
+    weathers: u32,
+    world: World,
+    tally: Tally,
+}
+
+impl Scenario {
+    fn draw(seed: u64) -> Self {
+        let mut dice = Dice(Rng::stream(seed, 1));
+        let modes = integrity(&mut dice);
+        let has_crc = !modes.contains(&IntegrityMode::Off);
+        let datagram = dice.among(&[300, 576, 1200, 1200, 1200, 1472]);
+        let links = [CLIENT, SERVER].map(|_| faults(&mut dice, has_crc, datagram));
+        let mut configs = [CLIENT, SERVER].map(|host| {
+            let connection = connection_config(&mut dice, datagram, modes[host]);
+            mux_config(host, connection, if host == SERVER { 100 } else { 0 })
+        });
+        configs[SERVER].any_source = dice.one_in(8);
+        let mut world = World::new(configs.clone(), links.clone(), seed);
+        if dice.one_in(4) {
+            let distance = [dice.bytes(50_000) as u32, dice.bytes(100_000) as u32 + 50_000];
+            let clocks = clocks_near_wrap(&configs, seed, distance);
+            for (host, clock) in world.hosts.iter_mut().zip(clocks) {
+                host.clock = clock;
+            }
+        }
+        for host in &mut world.hosts {
+            host.batch = dice.among(&[1, 2, 16, 64]);
+        }
+        let weathers = if dice.one_in(3) { 1 + dice.0.below(6) as u32 } else { 1 };
+        Self { dice, has_crc, datagram, configs, links, weathers, world, tally: Tally::new() }
+    }
+
+    fn begin_clients(&mut self) -> u16 {
+        let dice = &mut self.dice;
+        let clients = if dice.one_in(3) { 1 + dice.0.below(4) as u16 } else { 1 };
+        let most = dice.among(&[2_000, 20_000, 200_000, 200_000]) / u64::from(clients);
+        for number in 0..clients {
+            let [client, server] = plans(dice, most);
+            count_plans(&mut self.tally, [&client, &server]);
+            self.world.begin(&self.configs[CLIENT].connection, number, client, server);
+            if dice.one_in(2) {
+                self.world.run_for(dice.duration(ms(1), seconds(1)));
+            }
+        }
+        clients
+    }
+
+    /// Safety: whatever the faults do, there is no wrong byte.
+    fn keep_safe(&mut self) {
+        let safety = self.dice.duration(ms(500), seconds(40));
+        for weather in 0..self.weathers {
+            if weather > 0 {
+                for link in &mut self.world.links {
+                    link.set_impairments(faults(&mut self.dice, self.has_crc, self.datagram));
+                }
+            }
+            self.world.run_until(safety / self.weathers, World::is_over);
+        }
+        let world = &self.world;
+        assert!(world.apps().all(|app| app.wrong.is_none()), "wrong bytes: {}", world.describe());
+    }
+
+    /// Liveness: without faults everything finishes.
+    fn come_to_life(&mut self) {
+        let world = &mut self.world;
+        world.heal();
+        let limit = LIVENESS_LIMIT + SLOW_READER_LIMIT;
+        assert!(world.run_until(limit, World::is_over).is_some(), "it hangs: {}", world.describe());
+        world.assert_exact();
+    }
+
+    /// A while later nothing must have come of late duplicates.
+    fn leave_nothing_behind(&mut self) {
+        self.world.run_for(seconds(150));
+        for host in &self.world.hosts {
+            assert_eq!(host.mux.connections(), 0, "{:?}", host.mux);
+            assert!(host.mux.is_quiet(), "{:?}", host.mux);
+        }
+    }
 }
 
 fn count(tally: &mut Tally, kind: &'static str, how_often: u64) {
