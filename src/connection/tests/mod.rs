@@ -1,8 +1,10 @@
 //! White-box tests of one connection against another, in virtual time.
 
 mod closing;
+mod flow;
 mod handshake;
 mod hostile;
+mod liveness;
 mod pair;
 mod recovery;
 mod resets;
