@@ -210,7 +210,7 @@ fn a_filled_hole_is_not_mistaken_for_a_spurious_timeout_without_sack_and_timesta
         solo.run(ms(10));
     }
     solo.now += ms(20);
-    let jump = Segment { ack: solo.una(9 * mss as i64), ..solo.segment() };
+    let jump = Segment { ack: solo.una(15 * mss as i64), ..solo.segment() };
     solo.gets(&jump);
     assert!(solo.conn.stats().cwnd <= before / 2, "the loss was real: {}", solo.conn.stats().cwnd);
 }
