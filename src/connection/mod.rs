@@ -103,6 +103,8 @@ pub struct Connection {
     stalled_since: Option<Time>,
     keepalive: Keepalive,
     challenges: Limiter,
+    /// Copies of the last ACK still to send: nobody repeats it unasked, and we may be gone when asked.
+    farewells: u32,
     /// Timeouts in LAST-ACK with all data acknowledged.
     last_ack_timeouts: u32,
     time_wait_until: Time,
@@ -143,6 +145,7 @@ impl Connection {
             stalled_since: None,
             keepalive: Keepalive::default(),
             challenges: Limiter::new(identity.ts_offset ^ identity.iss.get()),
+            farewells: 0,
             last_ack_timeouts: 0,
             time_wait_until: Time::MAX,
             release_at: None,
