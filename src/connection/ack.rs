@@ -31,7 +31,17 @@ impl Connection {
             self.snd.update_window(seq, ack, u64::from(segment.window) << self.snd.shift);
             self.apply_ack(now, segment, ack);
         }
+        self.confirm_to_opener(now, segment);
         Ok(())
+    }
+
+    /// An opener that repeats its handshake ACK, and nothing else has been said: our first answer was lost.
+    fn confirm_to_opener(&mut self, now: Time, segment: &Segment<'_>) {
+        let is_listener = self.opening.sent == 0;
+        let is_silent = segment.seq_len() == 0 && self.rcv.nxt() == 1 && self.snd.nxt == 1;
+        if is_listener && is_silent && self.terms.extension && self.challenges.allow(now) {
+            self.rcv.acks.require();
+        }
     }
 
     fn acknowledge_unsent(&mut self, now: Time) {

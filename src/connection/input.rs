@@ -40,13 +40,13 @@ impl Connection {
     fn handle_in_order(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8]) -> Step {
         // Of the segment as it came: a SYN-ACK has K = 0, the ACK that it is then read as would not.
         let proof = self.check_integrity(segment, datagram)?;
-        let opened = self.open_simultaneously(segment, datagram)?;
+        let opened = self.open_simultaneously(segment);
         let segment = &opened;
         self.stats.packets_received += 1;
         self.answer_probe(segment);
+        self.check_syn(now, segment)?;
         let seq = self.check_sequence(now, segment)?;
         self.check_reset(now, segment, seq, proof)?;
-        self.check_syn(now, segment)?;
         self.note_heard(now, segment, seq);
         self.process_ack(now, segment, seq)?;
         self.process_data(now, segment, seq);
@@ -162,7 +162,8 @@ impl Connection {
         Err(Discard)
     }
 
-    /// Fourth: a SYN on a synchronized connection (RFC 5961 4.2).
+    /// RFC 9293's fourth step, here the first: a SYN on a synchronized connection is challenged whatever its
+    /// sequence number and timestamp (RFC 5961 4.2), for its sender may have restarted.
     fn check_syn(&mut self, now: Time, segment: &Segment<'_>) -> Step {
         if segment.flags.contains(Flags::SYN) {
             self.challenge(now);

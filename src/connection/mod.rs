@@ -112,9 +112,12 @@ pub struct Connection {
     stats: Stats,
 }
 
-/// In LAST-ACK with all data acknowledged, this many unanswered FINs are an orderly close: the peer has
-/// everything and is gone.
+/// In LAST-ACK with all data acknowledged, this many unanswered FINs are enough for an orderly close: the
+/// peer has everything and is probably gone.
 const LAST_ACK_TIMEOUTS: u32 = 5;
+/// And if it was silent for so long, it is gone. Five timeouts may be less than a second of a dead link, and a
+/// peer that never sees our FIN waits in FIN-WAIT-2 for ever.
+const LAST_ACK_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Connection {
     fn new(now: Time, config: &Config, identity: Identity, state: State) -> Self {
@@ -184,6 +187,7 @@ impl Connection {
         let (iss, irs) = (self.identity.iss, offer.isn);
         self.keys = terms.extension.then(|| (crc_key(iss, irs), crc_key(irs, iss)));
         self.rcv.space = seq_space::SeqSpace::new(irs);
+        self.rcv.last_ack_sent = 1; // the SYN-ACK's, or what the answer to one will be
         let (peer_shift, own_shift) = terms.window_scale.unwrap_or((0, 0));
         self.rcv.shift = own_shift;
         if terms.timestamps
@@ -306,6 +310,13 @@ impl Connection {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.state == State::Closed && !self.reset_pending
+    }
+
+    /// Nothing more to send or to wait for that a process should stay for: drained, or in LAST-ACK after
+    /// enough unanswered FINs.
+    #[must_use]
+    pub fn may_be_left(&self) -> bool {
+        self.is_drained() || self.last_ack_timeouts >= LAST_ACK_TIMEOUTS
     }
 
     /// What TIME-WAIT must keep, if this connection is in TIME-WAIT.

@@ -54,7 +54,8 @@ impl Connection {
             self.snd.una = 1;
             self.establish(now);
             self.rcv.acks.require();
-            if !self.opening.is_confirmed {
+            // A plain listener repeats its SYN-ACK by itself, and answers no ACK.
+            if self.terms.extension && !self.opening.is_confirmed {
                 self.opening.confirm_at = Some(now + self.snd.pto());
             }
         } else {
@@ -65,23 +66,17 @@ impl Connection {
     }
 
     /// RFC 9293 3.5, figure 8: in SYN-RECEIVED the peer's SYN-ACK comes with its old SYN's sequence number.
-    /// It is read as the ACK that follows the SYN.
-    pub(super) fn open_simultaneously<'a>(
-        &self,
-        segment: &Segment<'a>,
-        datagram: &[u8],
-    ) -> Result<Segment<'a>, Discard> {
+    /// It is read as the ACK that follows the SYN, its window as one that was scaled.
+    pub(super) fn open_simultaneously<'a>(&self, segment: &Segment<'a>) -> Segment<'a> {
         let mut opened = *segment;
         let is_syn_ack = segment.flags.contains(Flags::SYN | Flags::ACK);
         if self.state == State::SynReceived && is_syn_ack && segment.seq == self.irs() {
-            if !stateless_ok(segment, datagram) {
-                return Err(Discard);
-            }
             opened.flags = Flags::ACK;
             opened.seq = segment.seq + 1;
+            opened.window >>= self.snd.shift;
             opened.payload = &[];
         }
-        Ok(opened)
+        opened
     }
 
     /// SYN-RECEIVED: the ACK of our SYN completes the handshake.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::keepalive::Tick;
-use super::{Connection, Error, LAST_ACK_TIMEOUTS, State};
+use super::{Connection, Error, LAST_ACK_SILENCE, LAST_ACK_TIMEOUTS, State};
 use crate::time::Time;
 
 /// Empty buffers keep their memory this long, so that a busy stream does not allocate for each message.
@@ -96,7 +96,8 @@ impl Connection {
         self.snd.handle_loss_timeout(now);
         if self.snd.rto_count > timeouts && self.state == State::LastAck && self.snd.is_data_acked() {
             self.last_ack_timeouts += 1;
-            if self.last_ack_timeouts >= LAST_ACK_TIMEOUTS {
+            let is_silent = now - self.snd.last_heard >= LAST_ACK_SILENCE;
+            if is_silent && self.last_ack_timeouts >= LAST_ACK_TIMEOUTS {
                 self.finish_quietly();
             }
         }

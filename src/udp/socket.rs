@@ -546,11 +546,11 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_address_is_named() {
+    fn a_taken_address_keeps_its_errno_and_a_shared_one_is_not_taken() {
         let first = socket(V4);
         let error = UdpSocket::bind(first.local_addr(), SocketOptions::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(error.to_string().contains(&first.local_addr().to_string()), "{error}");
+        assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
 
         let shared = SocketOptions { reuse_port: true, ..SocketOptions::default() };
         let first = UdpSocket::bind(V4.parse().unwrap(), shared).unwrap();

@@ -153,12 +153,17 @@ impl Side {
 
 impl Pair {
     pub(super) fn new(config: &Config, ab: Impairments, ba: Impairments, seed: u64) -> Self {
+        Self::with(config, config, ab, ba, seed)
+    }
+
+    /// Two sides that are configured differently.
+    pub(super) fn with(a: &Config, b: &Config, ab: Impairments, ba: Impairments, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let (iss_a, iss_b) = (rng.next_u64() as u32, rng.next_u64() as u32);
         let mut pair = Self {
             now: Time::from_nanos(1_000_000_000),
-            a: Side::new(config.clone(), 1000, 2000, iss_a),
-            b: Side::new(config.clone(), 2000, 1000, iss_b),
+            a: Side::new(a.clone(), 1000, 2000, iss_a),
+            b: Side::new(b.clone(), 2000, 1000, iss_b),
             ab: Link::new(ab, seed.wrapping_mul(2) + 1),
             ba: Link::new(ba, seed.wrapping_mul(2) + 2),
             filter: Box::new(|_, _, _| true),
@@ -168,6 +173,11 @@ impl Pair {
         let conn = Connection::connect(pair.now, &pair.a.config, pair.a.identity);
         pair.a.conn = Some(conn);
         pair
+    }
+
+    /// `b` dials too: a simultaneous open.
+    pub(super) fn connect_b(&mut self) {
+        self.b.conn = Some(Connection::connect(self.now, &self.b.config, self.b.identity));
     }
 
     /// Both sides of a clean link of 10 ms each way, connected.
@@ -258,8 +268,12 @@ impl Pair {
     /// Runs until both sides have ended (or the limit); returns the time it took.
     pub(super) fn run_to_end(&mut self, limit: Duration) -> Duration {
         let (begin, end) = (self.now, self.now + limit);
-        while !self.is_over() && self.step(end) {}
-        self.now - begin
+        loop {
+            self.settle();
+            if self.is_over() || !self.step(end) {
+                return self.now - begin;
+            }
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {

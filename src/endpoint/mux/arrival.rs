@@ -139,7 +139,7 @@ impl Mux {
         }
         if arrival.is_opening() {
             self.handle_syn(now, key, arrival, None);
-        } else if let Some(half_open) = self.half_open.find(now, &key).cloned() {
+        } else if let Some(half_open) = self.half_open.find(&key).cloned() {
             self.handle_third(now, key, &half_open, arrival);
         } else if arrival.has(Flags::ACK) && self.cookies.outstanding(now) {
             // If it belongs to no cookie: it may be the second segment of a peer whose first, the one that

@@ -43,9 +43,7 @@ impl Mux {
             return;
         }
         let offer = Offer::from_segment(segment, arrival.datagram);
-        if let Some(known) =
-            self.half_open.find(now, &key).filter(|known| known.offer.isn == offer.isn).cloned()
-        {
+        if let Some(known) = self.half_open.find(&key).filter(|known| known.offer.isn == offer.isn).cloned() {
             // The SYN again: the answer was lost, or is late.
             let ts_val = timestamp(now, known.ts_offset);
             if self.answer_syn(arrival, known.iss, ts_val, &known.offer, arrival.datagram.len()).is_some() {

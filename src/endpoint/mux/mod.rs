@@ -296,10 +296,10 @@ impl Mux {
         self.slots.iter().filter(|(_, slot)| slot.holder == Holder::Application).map(|(id, _)| id).collect()
     }
 
-    /// Nothing is left to send, answer or wait for, but for TIME-WAIT.
+    /// Nothing is left to send, answer or wait for that a process should stay for.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.replies.is_empty() && self.slots.iter().all(|(_, slot)| slot.connection.is_drained())
+        self.replies.is_empty() && self.slots.iter().all(|(_, slot)| slot.connection.may_be_left())
     }
 
     /// Connections in TIME-WAIT.
