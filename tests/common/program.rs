@@ -29,7 +29,7 @@ pub(crate) fn build_example(sources: &[&str], link: Link, out: &Path) {
 }
 
 /// How much longer than usual everything may take: `RTCP_C_RUNNER` is a command put before every C program, such as
-/// `valgrind -q --error-exitcode=99 --leak-check=full`.
+/// `valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite`.
 pub(crate) fn patience() -> u32 {
     if runner().is_empty() { 1 } else { 20 }
 }
@@ -111,8 +111,14 @@ impl Running {
         self.stderr.read_to_end(&mut err).expect("the pipe is ours");
         let status = self.child.wait().expect("it is our child");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ended { status, stdout: text(out), stderr: text(err) }
+        Ended { status, stdout: text(out), stderr: without_remarks(&text(err)) }
     }
+}
+
+/// Leaves out what valgrind remarks about itself (`--1234-- ...`); what it finds (`==1234== ...`) stays.
+fn without_remarks(stderr: &str) -> String {
+    let is_remark = |line: &&str| !runner().is_empty() && line.starts_with("--");
+    stderr.split_inclusive('\n').filter(|line| !is_remark(line)).collect()
 }
 
 impl Drop for Running {
