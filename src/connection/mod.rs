@@ -97,7 +97,7 @@ pub struct Connection {
     echo: Option<[u8; 8]>,
     /// A segment without data at SND.NXT-1 is due: window probe or keep-alive.
     probe_pending: bool,
-    /// Zero-window probing: when the next is due, how many went unanswered.
+    /// Zero-window probing: when the next is due, how many were sent.
     persist: Option<(Time, u32)>,
     /// What is unacknowledged has been so, without progress, since.
     stalled_since: Option<Time>,
@@ -107,6 +107,7 @@ pub struct Connection {
     farewells: u32,
     /// Timeouts in LAST-ACK with all data acknowledged.
     last_ack_timeouts: u32,
+    /// When TIME-WAIT ends, or FIN-WAIT-2 that nobody reads in.
     time_wait_until: Time,
     /// When empty buffers give their memory back.
     release_at: Option<Time>,
@@ -243,7 +244,8 @@ impl Connection {
             return;
         }
         log::debug!("{} failed in {:?}: {error}", self.identity, self.state);
-        self.reset_pending = reset && self.state != State::SynSent;
+        // RFC 9293 3.10.5: no RST from SYN-SENT (nobody knows us) and TIME-WAIT (nothing is left to say).
+        self.reset_pending = reset && !matches!(self.state, State::SynSent | State::TimeWait);
         self.enter(State::Closed);
         if self.end.is_none() {
             self.failure = Some(error);
