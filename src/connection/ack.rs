@@ -65,12 +65,11 @@ impl Connection {
         let echo = segment.options.timestamps.filter(|_| self.terms.timestamps);
         let echo_ms = echo.and_then(|t| self.echoed_ms(now, t.ecr));
         let effect = self.snd.on_ack(now, ack, &blocks[..count], echo_ms);
-        // Progress, or a peer that answers while its window is closed (MUST-37), keeps the connection.
-        if effect.advanced || effect.delivered > 0 || self.snd.is_blocked_by_window() {
+        // Progress, or a peer that answers while its window is closed (MUST-37, even if it closed it over
+        // what is in flight), keeps the connection.
+        let is_closed = self.snd.wnd == 0 || self.snd.is_blocked_by_window();
+        if effect.advanced || effect.delivered > 0 || is_closed {
             self.stalled_since = None;
-            if let Some((_, unanswered)) = &mut self.persist {
-                *unanswered = 0;
-            }
         }
         if self.snd.is_fin_acked() {
             self.note_fin_acked(now);

@@ -52,7 +52,8 @@ impl Sender {
         if !self.board.has_lost() {
             return None;
         }
-        let (start, end) = self.board.next_lost(self.mss as u64)?;
+        let fin = self.fin_queued.then(|| self.end());
+        let (start, end) = self.board.next_lost(self.mss as u64, fin)?;
         let in_tail = self.copy_due().is_some() && self.board.undelivered() <= self.initial_window();
         if !in_tail && !self.may_send(end - start) {
             self.cwnd_limited = true;

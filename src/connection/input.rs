@@ -106,12 +106,17 @@ impl Connection {
         let acceptable = if len == 0 {
             nxt <= seq && seq <= self.rcv.window_end()
         } else {
-            seq + len > nxt && seq < self.rcv.window_end()
+            // A bare FIN takes no room in the buffer: a full window does not keep it out.
+            let end = self.rcv.window_end();
+            seq + len > nxt && (seq < end || (seq == end && segment.payload.is_empty()))
         };
         if acceptable {
             return Ok(seq);
         }
         if !is_reset {
+            if self.state == State::TimeWait && segment.flags.contains(Flags::FIN) && seq + len == nxt {
+                self.time_wait_until = now + 2 * super::MSL; // RFC 9293 3.10.7.4, eighth
+            }
             self.note_late_duplicate(segment, seq);
             self.acknowledge_unacceptable(now, segment);
         }
@@ -151,7 +156,8 @@ impl Connection {
         // With the connection's own CRC it comes from the peer's connection itself: anywhere in the window.
         if seq == self.rcv.nxt() || proof == Proof::Keyed {
             let error = if self.established { Error::Reset } else { Error::Refused };
-            if self.state == State::LastAck && self.snd.is_data_acked() {
+            let both_finished = matches!(self.state, State::Closing | State::LastAck);
+            if both_finished && self.snd.is_data_acked() {
                 self.finish_quietly();
             } else {
                 self.fail(error, false);
@@ -217,9 +223,6 @@ impl Connection {
             }
             State::FinWait1 if self.rcv.take_fin() => self.enter(State::Closing),
             State::FinWait2 if self.rcv.take_fin() => self.enter_time_wait(now),
-            State::TimeWait if segment.flags.contains(Flags::FIN) => {
-                self.time_wait_until = now + 2 * super::MSL;
-            }
             _ => {}
         }
     }
@@ -227,6 +230,7 @@ impl Connection {
     pub(super) fn enter_time_wait(&mut self, now: Time) {
         self.enter(State::TimeWait);
         self.time_wait_until = now + 2 * super::MSL;
+        self.farewells = self.snd.loss_rate.worthwhile_copies() - 1;
     }
 }
 

@@ -13,6 +13,8 @@ const REPEAT_MAX: Duration = Duration::from_secs(15);
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Keepalive {
     unanswered: u32,
+    /// When the latest of them left.
+    probed: Time,
 }
 
 /// What the keep-alive clock asks for.
@@ -31,10 +33,13 @@ impl Keepalive {
         self.unanswered = 0;
     }
 
-    /// When the next probe is due, `interval` after the peer was last heard, then sooner.
+    /// When the next probe is due, `interval` after the peer was last heard, then sooner; counted from the
+    /// probe before it, so that a caller who comes late gives the peer its time to answer all the same.
     pub(super) fn deadline(self, last_heard: Time, interval: Duration, rto: Duration) -> Time {
-        let repeat = interval.min((2 * rto).clamp(Duration::from_secs(1), REPEAT_MAX));
-        last_heard + interval + self.unanswered * repeat
+        if self.unanswered == 0 {
+            return last_heard + interval;
+        }
+        self.probed + interval.min((2 * rto).clamp(Duration::from_secs(1), REPEAT_MAX))
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time, deadline: Time) -> Tick {
@@ -45,6 +50,7 @@ impl Keepalive {
             return Tick::Dead;
         }
         self.unanswered += 1;
+        self.probed = now;
         Tick::Probe
     }
 }
@@ -71,5 +77,15 @@ mod tests {
         assert_eq!(times, [60_000, 61_000, 62_000, 63_000, 64_000]);
         keepalive.on_heard();
         assert_eq!(keepalive.deadline(heard, minute, rto), heard + minute);
+    }
+
+    #[test]
+    fn a_caller_who_comes_an_hour_late_does_not_kill_the_peer_by_it() {
+        let (minute, rto) = (Duration::from_secs(60), Duration::from_millis(200));
+        let mut keepalive = Keepalive::default();
+        let late = Time::ZERO + 60 * minute;
+        let at = keepalive.deadline(Time::ZERO, minute, rto);
+        assert_eq!(keepalive.handle_timeout(late, at), Tick::Probe);
+        assert_eq!(keepalive.deadline(Time::ZERO, minute, rto), late + Duration::from_secs(1));
     }
 }

@@ -97,14 +97,17 @@ pub struct Connection {
     echo: Option<[u8; 8]>,
     /// A segment without data at SND.NXT-1 is due: window probe or keep-alive.
     probe_pending: bool,
-    /// Zero-window probing: when the next is due, how many went unanswered.
+    /// Zero-window probing: when the next is due, how many were sent.
     persist: Option<(Time, u32)>,
     /// What is unacknowledged has been so, without progress, since.
     stalled_since: Option<Time>,
     keepalive: Keepalive,
     challenges: Limiter,
+    /// Copies of the last ACK still to send: nobody repeats it unasked, and we may be gone when asked.
+    farewells: u32,
     /// Timeouts in LAST-ACK with all data acknowledged.
     last_ack_timeouts: u32,
+    /// When TIME-WAIT ends, or FIN-WAIT-2 that nobody reads in.
     time_wait_until: Time,
     /// When empty buffers give their memory back.
     release_at: Option<Time>,
@@ -143,6 +146,7 @@ impl Connection {
             stalled_since: None,
             keepalive: Keepalive::default(),
             challenges: Limiter::new(identity.ts_offset ^ identity.iss.get()),
+            farewells: 0,
             last_ack_timeouts: 0,
             time_wait_until: Time::MAX,
             release_at: None,
@@ -240,7 +244,8 @@ impl Connection {
             return;
         }
         log::debug!("{} failed in {:?}: {error}", self.identity, self.state);
-        self.reset_pending = reset && self.state != State::SynSent;
+        // RFC 9293 3.10.5: no RST from SYN-SENT (nobody knows us) and TIME-WAIT (nothing is left to say).
+        self.reset_pending = reset && !matches!(self.state, State::SynSent | State::TimeWait);
         self.enter(State::Closed);
         if self.end.is_none() {
             self.failure = Some(error);

@@ -203,7 +203,12 @@ impl ReceiveBuffer {
         if target >= self.edge + step {
             self.edge = target;
         }
-        let window = (self.edge - self.nxt).next_multiple_of(1 << shift).min(largest);
+        let (granule, promised) = (1 << shift, self.edge - self.nxt);
+        let mut window = promised.next_multiple_of(granule).min(largest);
+        // Rounding up each time would let a peer of small segments fill memory without end.
+        if self.nxt + window > self.read + self.limit as u64 + granule {
+            window = promised & !(granule - 1);
+        }
         self.edge = self.edge.max(self.nxt + window);
         window
     }
@@ -260,7 +265,7 @@ impl ReceiveBuffer {
     }
 
     pub(super) fn assert_invariants(&self) {
-        assert!(self.read <= self.nxt && self.nxt <= self.edge.max(self.nxt));
+        assert!(self.read <= self.nxt && self.nxt <= self.edge, "nothing beyond the window was taken");
         let mut last = self.nxt;
         for (s, e) in &self.fragments {
             assert!(

@@ -190,8 +190,8 @@ impl Sender {
     /// Sets the one loss timer to the earliest of what it may be needed for.
     pub(super) fn arm_loss_timer(&mut self, now: Time) {
         self.loss_timer = None;
-        if self.board.undelivered() == 0 {
-            return;
+        if self.una == self.nxt {
+            return; // not "undelivered": a peer that holds everything beyond SND.UNA may renege
         }
         let newest = self.rack.newest();
         if newest.0 != Time::ZERO
@@ -207,7 +207,7 @@ impl Sender {
             && self.board.sacked() == 0
             && self.board.outstanding_segments() > 0;
         let pto_at = self.rto_start.max(self.last_sent) + self.pto();
-        self.loss_timer = Some(if may_probe && pto_at < rto_at {
+        self.loss_timer = Some(if may_probe && pto_at <= rto_at {
             (pto_at, LossTimer::Probe)
         } else {
             (rto_at, LossTimer::Retransmission)

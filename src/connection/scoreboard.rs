@@ -244,12 +244,13 @@ impl Scoreboard {
         self.segments[index] = sent;
     }
 
-    /// Next segment to send again, its length at most `max` (a longer one is cut in two).
-    pub(super) fn next_lost(&mut self, max: u64) -> Option<(u64, u64)> {
+    /// Next segment to send again, its length at most `max` (a longer one is cut in two); the FIN that ends
+    /// at `fin` is not counted.
+    pub(super) fn next_lost(&mut self, max: u64, fin: Option<u64>) -> Option<(u64, u64)> {
         while let Some(&start) = self.lost.front() {
             match self.find(start) {
                 Some(index) if self.segments[index].fate == Fate::Lost => {
-                    self.split(index, max);
+                    self.split(index, max + u64::from(fin == Some(self.segments[index].end)));
                     return Some((start, self.segments[index].end));
                 }
                 _ => self.lost.pop_front(),
@@ -307,9 +308,14 @@ impl Scoreboard {
                 let mut covered = *front; // a partly acknowledged segment: its rest stays as it is
                 covered.end = una;
                 front.start = una;
-                let (id, sent_at) = (front.transmission, front.sent_at);
+                let id = front.transmission;
                 match covered.fate {
-                    Fate::Outstanding => self.by_time.push_front(Transmission { start: una, id, sent_at }),
+                    Fate::Outstanding => {
+                        let index = self.by_time.partition_point(|t| t.id < id);
+                        if let Some(entry) = self.by_time.get_mut(index).filter(|t| t.id == id) {
+                            entry.start = una;
+                        }
+                    }
                     Fate::Lost => self.lost.push_front(una),
                     Fate::Sacked => {}
                 }

@@ -10,6 +10,12 @@ use crate::time::Time;
 const RELEASE_AFTER: Duration = Duration::from_secs(10);
 /// RFC 9293 SHLD-30: zero-window probes back off up to this.
 const PERSIST_MAX: Duration = Duration::from_secs(60);
+/// Towards a peer with our extension up to this, as the retransmission timer does: on the links it is for
+/// the update that opens the window is easily lost.
+const PERSIST_MAX_EXTENSION: Duration = Duration::from_secs(5);
+/// A peer that has not finished a minute after `close`, when nobody reads any more, is not waited for
+/// (RFC 9293 has no limit in FIN-WAIT-2; Linux's tcp_fin_timeout is the same minute).
+const FIN_WAIT_2_ORPHANED: Duration = Duration::from_secs(60);
 
 impl Connection {
     /// When `handle_timeout` must next be called, if ever. An idle connection has no deadline.
@@ -24,7 +30,7 @@ impl Connection {
         } else {
             Some(self.opening.next.unwrap_or(Time::MAX).min(self.opening.deadline))
         };
-        let time_wait = (self.state == State::TimeWait).then_some(self.time_wait_until);
+        let time_wait = Some(self.time_wait_until).filter(|at| *at < Time::MAX);
         let transmits = self.state.may_transmit_data();
         [
             release,
@@ -44,7 +50,9 @@ impl Connection {
     }
 
     fn keepalive_deadline(&self) -> Option<Time> {
-        let interval = self.config.keepalive.filter(|_| self.established && self.state != State::TimeWait)?;
+        // MUST-26: only while nothing that was sent is outstanding; then the retransmissions ask.
+        let is_quiet = self.established && self.state != State::TimeWait && self.snd.una == self.snd.nxt;
+        let interval = self.config.keepalive.filter(|_| is_quiet)?;
         Some(self.keepalive.deadline(self.snd.last_heard, interval, self.snd.rto()))
     }
 
@@ -60,7 +68,7 @@ impl Connection {
         }
         match self.state {
             State::Closed | State::Listen => return,
-            State::TimeWait if self.time_wait_until <= now => {
+            State::TimeWait | State::FinWait2 if self.time_wait_until <= now => {
                 self.finish_quietly();
                 return;
             }
@@ -82,11 +90,11 @@ impl Connection {
         if self.state.may_transmit_data() {
             self.handle_loss(now);
         }
-        if let Some((at, unanswered)) = self.persist
+        if let Some((at, probes)) = self.persist
             && at <= now
         {
             self.probe_pending = true;
-            self.persist = Some((now + self.persist_interval(unanswered + 1), unanswered + 1));
+            self.persist = Some((now + self.persist_interval(probes + 1), probes.saturating_add(1)));
         }
         self.after(now);
     }
@@ -122,13 +130,18 @@ impl Connection {
         }
     }
 
-    fn persist_interval(&self, unanswered: u32) -> Duration {
-        (self.snd.rto() * 2u32.pow(unanswered.min(10))).min(PERSIST_MAX)
+    /// SHLD-30: exponential, answered or not.
+    fn persist_interval(&self, probes: u32) -> Duration {
+        let most = if self.snd.extension { PERSIST_MAX_EXTENSION } else { PERSIST_MAX };
+        (self.snd.rto() * 2u32.pow(probes.min(10))).min(most)
     }
 
     /// After every input and command: derived deadlines follow from the state.
     pub(super) fn after(&mut self, now: Time) {
         self.update_end();
+        if self.state == State::FinWait2 && self.is_closed_by_app && self.time_wait_until == Time::MAX {
+            self.time_wait_until = now + FIN_WAIT_2_ORPHANED;
+        }
         if !self.state.may_transmit_data() {
             self.persist = None;
             self.stalled_since = None;
@@ -144,7 +157,7 @@ impl Connection {
     /// Bytes moved: empty buffers keep their memory a while longer.
     pub(super) fn note_activity(&mut self, now: Time) {
         self.last_active = now;
-        if self.release_at.is_none() && self.snd.buffer.memory() + self.rcv.buffer.memory() > 0 {
+        if self.release_at.is_none() && self.has_idle_memory() {
             self.release_at = Some(now + RELEASE_AFTER);
         }
     }
@@ -169,6 +182,12 @@ impl Connection {
             self.enter(State::Closed);
             self.reset_pending = true;
         }
+    }
+
+    /// An empty buffer owns memory. One with bytes in it keeps it, and needs no timer.
+    fn has_idle_memory(&self) -> bool {
+        let (snd, rcv) = (&self.snd.buffer, &self.rcv.buffer);
+        (snd.end() == snd.base() && snd.memory() > 0) || (rcv.is_idle() && rcv.memory() > 0)
     }
 
     fn release(&mut self, now: Time) {

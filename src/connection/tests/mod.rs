@@ -1,7 +1,13 @@
 //! White-box tests of one connection against another, in virtual time.
 
+mod closing;
 mod handshake;
+mod farewell;
+mod hostile;
 mod pair;
+mod recovery;
+mod resets;
+mod scoreboard;
 mod seed_link;
 mod solo;
 mod transfer;

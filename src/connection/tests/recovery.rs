@@ -1,0 +1,254 @@
+//! Loss, reordering and delay: RACK-TLP (RFC 8985), RTO (RFC 6298), undo (RFC 4015, RFC 5682, RFC 2883).
+
+use std::time::Duration;
+
+use super::pair::{Pair, ms, pattern};
+use super::solo::{Peer, Sent, Solo};
+use crate::connection::{Config, IntegrityMode};
+use crate::time::Time;
+use crate::wire::{Flags, Options, SackBuffer, Segment};
+
+const MSS: usize = 1160;
+
+fn established() -> Pair {
+    let mut pair = Pair::connected(&Config::default());
+    pair.a.to_write = pattern(200_000, 9); // a warm path: RTT known, window open
+    pair.run_for(ms(2000));
+    assert_eq!(pair.a.conn().stats().packets_retransmitted, 0);
+    pair
+}
+
+/// Writes `n` more segments and runs until they have arrived; how long that took.
+fn cross(pair: &mut Pair, n: usize) -> Duration {
+    let start = pair.now;
+    pair.a.to_write.extend(pattern(n * MSS, 4));
+    let want = pair.a.to_write.len();
+    while pair.b.received.len() < want && pair.now - start < ms(20_000) {
+        let end = pair.now + ms(1);
+        while pair.step(end) {}
+    }
+    assert!(pair.b.received == pair.a.to_write);
+    pair.now - start
+}
+
+fn drop_nth_data(pair: &mut Pair, wanted: Vec<u64>) {
+    let mut count = 0;
+    pair.filter = Box::new(move |from_a, _, bytes| {
+        let is_data = from_a && bytes.len() > 200;
+        count += u64::from(is_data);
+        !(is_data && wanted.contains(&count))
+    });
+}
+
+#[test]
+fn a_lost_tail_costs_a_probe_timeout_and_no_rto() {
+    for n in [1, 2, 5] {
+        let mut pair = established();
+        drop_nth_data(&mut pair, vec![n]);
+        let took = cross(&mut pair, n as usize);
+        let stats = pair.a.conn().stats();
+        assert_eq!(stats.rto_count, 0, "{n} segments");
+        assert!(took < ms(100), "{n} segments: {took:?}");
+    }
+}
+
+#[test]
+fn a_loss_in_mid_flight_costs_one_round_trip_and_one_retransmission() {
+    for lost in 1..=7 {
+        let mut pair = established();
+        drop_nth_data(&mut pair, vec![lost]);
+        let took = cross(&mut pair, 10);
+        let stats = pair.a.conn().stats();
+        assert_eq!((stats.rto_count, stats.packets_retransmitted), (0, 1), "segment {lost}");
+        assert!(took < ms(60), "segment {lost}: {took:?}");
+    }
+}
+
+#[test]
+fn a_lost_retransmission_is_found_without_an_rto() {
+    let mut pair = established();
+    let mut seen = None;
+    let mut is_second = false;
+    let mut count = 0;
+    pair.filter = Box::new(move |from_a, _, bytes| {
+        if !from_a || bytes.len() < 200 {
+            return true;
+        }
+        count += 1;
+        let seq = Segment::parse(bytes).unwrap().seq;
+        if count == 2 {
+            seen = Some(seq);
+            return false;
+        }
+        let again = seen == Some(seq) && !is_second;
+        is_second |= again;
+        !again
+    });
+    let took = cross(&mut pair, 100);
+    let stats = pair.a.conn().stats();
+    assert_eq!(stats.rto_count, 0);
+    assert_eq!(stats.packets_retransmitted, 2, "once each");
+    assert!(took < ms(300), "{took:?}");
+}
+
+#[test]
+fn after_reordering_was_learnt_nothing_is_sent_again_for_it() {
+    let mut pair = established();
+    let mut link = pair.ab.impairments().clone();
+    (link.late, link.late_by) = (0.1, ms(3));
+    pair.ab.set_impairments(link);
+    cross(&mut pair, 200);
+    let learnt = pair.a.conn().stats();
+    cross(&mut pair, 1000);
+    let after = pair.a.conn().stats();
+    let spurious = after.packets_retransmitted - learnt.packets_retransmitted;
+    assert!(spurious <= 3, "{spurious} of 1000 while a tenth comes 3 ms late");
+    assert_eq!(after.rto_count, 0);
+}
+
+#[test]
+fn the_timeout_doubles_into_silence_and_is_restored_by_an_answer() {
+    for integrity in [IntegrityMode::Off, IntegrityMode::Offer] {
+        let config = Config { integrity, user_timeout: ms(1_000_000), ..Config::default() };
+        let peer = if integrity == IntegrityMode::Off { Peer::Plain } else { Peer::Extension };
+        let mut solo = Solo::client(&config, peer);
+        let rto = solo.conn.snd.rto();
+        for _ in 0..64 {
+            solo.conn.write(solo.now, b"a path without loss").unwrap();
+            solo.output();
+            solo.now += ms(20);
+            solo.gets_ack();
+        }
+        solo.now += ms(60_000); // long silence: the limited back-off of a lively peer is over
+        solo.conn.write(solo.now, b"x").unwrap();
+        let sent = solo.run(ms(300_000));
+        let gaps: Vec<u64> = sent.windows(2).map(|w| (w[1].0 - w[0].0).as_millis() as u64).collect();
+        assert!((2..8).all(|i| gaps[i] > gaps[i - 1] * 19 / 10 || gaps[i] == 5000), "{gaps:?}");
+        while solo.run(ms(1)).is_empty() {}
+        solo.now += ms(19);
+        solo.gets_ack();
+        let (backoff, after) = (solo.conn.snd.backoff, solo.conn.snd.rto());
+        assert!(backoff == 0 && after <= 2 * rto, "{backoff} {after:?} {rto:?}");
+    }
+}
+
+#[test]
+fn a_timeout_always_sends_the_first_unacknowledged_segment_again() {
+    let mut solo = Solo::client(&Config::default(), Peer::Plain);
+    solo.conn.write(solo.now, &vec![1; 3 * 1168]).unwrap();
+    solo.output();
+    // Later segments keep being sent, as an application with little to say does.
+    let first = solo.una(0);
+    let mut again: Vec<Time> = vec![];
+    let start = solo.now;
+    while solo.now - start < ms(700) {
+        solo.conn.write(solo.now, &[2; 600]).unwrap();
+        again.extend(solo.run(ms(10)).iter().filter(|(_, s)| s.segment().seq == first).map(|(t, _)| *t));
+    }
+    assert!(solo.conn.snd.rto_count > 0);
+    assert!(!again.is_empty(), "RFC 6298 5.4");
+}
+
+/// A flight is delayed, not lost: everything sent again was for nothing, and it is noticed.
+fn delay_spike(config: &Config) {
+    let mut pair = Pair::connected(config);
+    pair.a.to_write = pattern(2_000_000, 9);
+    pair.run_for(ms(150));
+    let before = pair.a.conn().stats();
+    assert!(before.cwnd > 50_000 && before.packets_retransmitted == 0);
+    let mut link = pair.ab.impairments().clone();
+    link.delay = ms(600);
+    pair.ab.set_impairments(link.clone());
+    pair.run_for(ms(60));
+    link.delay = ms(601);
+    pair.ab.set_impairments(link);
+    pair.run_for(ms(800));
+    let spike = pair.a.conn().stats();
+    assert!(spike.rto_count > 0, "the timer fired");
+    assert!(spike.cwnd >= before.cwnd, "cwnd is restored: {} of {}", spike.cwnd, before.cwnd);
+    let flight = before.cwnd / MSS as u64;
+    assert!(
+        spike.packets_retransmitted * 2 < flight,
+        "no going back to the beginning: {} of {flight}",
+        spike.packets_retransmitted
+    );
+}
+
+#[test]
+fn a_delay_spike_is_undone_by_timestamps_with_the_extension() {
+    delay_spike(&Config::default());
+}
+
+#[test]
+fn a_delay_spike_is_undone_by_timestamps_with_a_plain_peer() {
+    delay_spike(&Config { integrity: IntegrityMode::Off, ..Config::default() });
+}
+
+fn with_sack<'a>(solo: &Solo, ack: i64, blocks: &'a mut SackBuffer, ranges: &[(i64, i64)]) -> Segment<'a> {
+    blocks.clear();
+    for (left, right) in ranges {
+        blocks.push(solo.una(*left), solo.una(*right));
+    }
+    let honest = solo.segment();
+    let options: Options<'a> = Options { sack: blocks.as_blocks(), ..honest.options };
+    Segment { ack: solo.una(ack), options, ..honest }
+}
+
+/// Without SACK a cumulative ACK that jumps over what arrived beyond the hole looks like late originals.
+#[test]
+fn a_filled_hole_is_not_mistaken_for_a_spurious_timeout_without_sack_and_timestamps() {
+    let mut solo = Solo::client(&Config::default(), Peer::Bare);
+    let mss = solo.conn.snd.mss;
+    for _ in 0..3 {
+        solo.conn.write(solo.now, &vec![1; 40 * mss]).unwrap();
+        solo.output();
+        solo.now += ms(20);
+        solo.gets_ack();
+    }
+    let before = solo.conn.stats().cwnd;
+    while solo.conn.snd.rto_count == 0 {
+        solo.run(ms(10));
+    }
+    solo.now += ms(20);
+    let jump = Segment { ack: solo.una(9 * mss as i64), ..solo.segment() };
+    solo.gets(&jump);
+    assert!(solo.conn.stats().cwnd <= before / 2, "the loss was real: {}", solo.conn.stats().cwnd);
+}
+
+#[test]
+fn a_duplicate_is_reported_to_its_sender_and_undoes_what_it_cost() {
+    let mut solo = Solo::client(&Config::default(), Peer::Extension);
+    solo.conn.write(solo.now, &vec![1; 10 * MSS]).unwrap();
+    solo.output();
+    let cwnd = solo.conn.stats().cwnd;
+    let mut blocks = SackBuffer::default();
+    let m = MSS as i64;
+    solo.now += ms(20);
+    let ack = with_sack(&solo, 0, &mut blocks, &[(m, 5 * m)]);
+    let again: Vec<Sent> = solo.gets(&ack);
+    assert!(again.iter().any(|s| s.segment().seq == solo.una(0)), "taken for lost");
+    assert!(solo.conn.stats().cwnd < cwnd);
+    solo.now += ms(20);
+    let all = Segment { ..solo.segment() };
+    solo.gets(&all);
+    let ack = with_sack(&solo, 0, &mut blocks, &[(-10 * m, -9 * m)]);
+    solo.gets(&ack);
+    assert!(solo.conn.stats().cwnd >= cwnd, "{} of {cwnd}", solo.conn.stats().cwnd);
+}
+
+#[test]
+fn the_receiver_reports_duplicates_first_and_holes_newest_first() {
+    let mut solo = Solo::client(&Config::default(), Peer::Extension);
+    solo.gets_data(b"0123456789");
+    let at =
+        |solo: &Solo, offset: i64| Segment { seq: solo.seq(offset), payload: b"abcde", ..solo.segment() };
+    let (one, two, old) = (at(&solo, 10), at(&solo, 30), at(&solo, -10));
+    solo.gets(&one);
+    solo.gets(&two);
+    let answer = solo.gets(&old);
+    let base = solo.seq(0);
+    let blocks: Vec<(i32, i32)> =
+        answer[0].segment().options.sack.iter().map(|(l, r)| (l.delta(base), r.delta(base))).collect();
+    assert_eq!(blocks, [(-10, -5), (30, 35), (10, 15)]);
+    assert_eq!(answer[0].segment().flags, Flags::ACK);
+}

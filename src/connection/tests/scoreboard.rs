@@ -1,0 +1,201 @@
+//! The scoreboard against a model that keeps one fate per byte.
+
+use std::time::Duration;
+
+use super::pair::ms;
+use crate::connection::scoreboard::Scoreboard;
+use crate::emulator::Rng;
+use crate::time::Time;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Byte {
+    Flying(Time),
+    Lost,
+    Held,
+}
+
+/// One entry per byte from SND.UNA on, and where segments begin.
+struct Model {
+    una: u64,
+    bytes: Vec<Byte>,
+    cuts: Vec<u64>,
+    delivered: u64,
+}
+
+impl Model {
+    fn at(&mut self, seq: u64) -> &mut Byte {
+        &mut self.bytes[(seq - self.una) as usize]
+    }
+
+    fn nxt(&self) -> u64 {
+        self.una + self.bytes.len() as u64
+    }
+
+    fn count(&self, wanted: fn(&Byte) -> bool) -> u64 {
+        self.bytes.iter().filter(|b| wanted(b)).count() as u64
+    }
+
+    fn acknowledge(&mut self, una: u64) {
+        let n = (una - self.una) as usize;
+        self.delivered += self.bytes.drain(..n).filter(|b| *b != Byte::Held).count() as u64;
+        self.una = una;
+        self.cuts.retain(|c| *c > una);
+        self.cuts.insert(0, una);
+    }
+
+    fn segments(&self) -> Vec<(u64, u64)> {
+        let ends = self.cuts.iter().skip(1).copied().chain([self.nxt()]);
+        self.cuts.iter().copied().zip(ends).filter(|(s, e)| s < e).collect()
+    }
+
+    /// Whole segments only, as RFC 6675 has it.
+    fn sack(&mut self, start: u64, end: u64) {
+        for (s, e) in self.segments() {
+            if s >= start && e <= end {
+                for seq in s..e {
+                    let byte = self.at(seq);
+                    if *byte != Byte::Held {
+                        *byte = Byte::Held;
+                        self.delivered += 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn step(rng: &mut Rng, now: Time, board: &mut Scoreboard, model: &mut Model) {
+    let mut delivery = board.delivery(now, ms(1), None);
+    let flight = model.bytes.len() as u64;
+    match rng.below(10) {
+        0..=2 => {
+            let (start, len) = (model.nxt(), 1 + rng.below(30));
+            board.on_sent(start, start + len, now);
+            model.cuts.push(start);
+            model.cuts.dedup();
+            model.bytes.extend((0..len).map(|_| Byte::Flying(now)));
+        }
+        3 | 4 if flight > 0 => {
+            let una = model.una + rng.below(flight.min(40) + 1);
+            board.acknowledge(una, &mut delivery);
+            model.acknowledge(una);
+        }
+        5 | 6 if flight > 1 => {
+            let start = model.una + 1 + rng.below(flight - 1);
+            let end = start + 1 + rng.below(model.nxt() - start);
+            board.sack(start, end, &mut delivery);
+            model.sack(start, end);
+        }
+        7 => {
+            // Everything sent more than 20 ms ago, as if a later one had been delivered.
+            let limit = ms(20);
+            let newest = (now, u64::MAX);
+            let (bytes, _) = board.mark_lost(now, newest, limit);
+            let mut marked = 0;
+            for byte in &mut model.bytes {
+                if matches!(byte, Byte::Flying(sent) if *sent + limit <= now) {
+                    *byte = Byte::Lost;
+                    marked += 1;
+                }
+            }
+            assert_eq!(bytes, marked);
+        }
+        8 => {
+            let max = 1 + rng.below(40);
+            let lost = board.next_lost(max, None);
+            assert_eq!(lost.is_some(), model.bytes.contains(&Byte::Lost));
+            if let Some((start, end)) = lost {
+                assert!(end - start <= max && (start..end).all(|s| *model.at(s) == Byte::Lost));
+                if !model.cuts.contains(&end) && end < model.nxt() {
+                    model.cuts.push(end);
+                    model.cuts.sort_unstable();
+                }
+                board.on_retransmitted(start, now);
+                (start..end).for_each(|s| *model.at(s) = Byte::Flying(now));
+            }
+        }
+        _ if rng.below(10) == 0 => {
+            board.unmark_lost();
+            let stale = Time::ZERO; // sent long ago, whenever that was
+            model.bytes.iter_mut().filter(|b| **b == Byte::Lost).for_each(|b| *b = Byte::Flying(stale));
+        }
+        _ => {
+            let oldest =
+                model.bytes.iter().filter_map(|b| if let Byte::Flying(t) = b { Some(*t) } else { None });
+            let (oldest, got) = (oldest.min(), board.oldest_outstanding().map(|s| s.sent_at));
+            assert_eq!(oldest.is_some(), got.is_some());
+            assert!(oldest.is_none_or(|t| t == Time::ZERO || Some(t) == got), "{oldest:?} {got:?}");
+        }
+    }
+}
+
+#[test]
+fn random_sends_acks_sacks_losses_and_retransmissions_agree_with_a_model() {
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed);
+        let mut board = Scoreboard::default();
+        let mut model = Model { una: 1, bytes: vec![], cuts: vec![], delivered: 0 };
+        let mut now = Time::from_nanos(1_000_000_000);
+        for _ in 0..400 {
+            now += Duration::from_micros(rng.below(8000));
+            step(&mut rng, now, &mut board, &mut model);
+            board.assert_invariants(model.una, model.nxt());
+            assert_eq!(board.in_flight(), model.count(|b| matches!(b, Byte::Flying(_))), "seed {seed}");
+            assert_eq!(board.sacked(), model.count(|b| *b == Byte::Held), "seed {seed}");
+            assert_eq!(board.undelivered(), model.count(|b| *b != Byte::Held), "seed {seed}");
+            assert_eq!(board.delivered(), model.delivered, "seed {seed}");
+        }
+    }
+}
+
+fn board_of(segments: u64) -> (Scoreboard, Time) {
+    let mut board = Scoreboard::default();
+    let now = Time::from_nanos(1_000_000_000);
+    for i in 0..segments {
+        board.on_sent(1 + 10 * i, 11 + 10 * i, now + ms(1) * i as u32);
+    }
+    (board, now)
+}
+
+#[test]
+fn a_partly_acknowledged_retransmission_does_not_hide_older_segments_from_loss_detection() {
+    let (mut board, start) = board_of(3);
+    let now = start + ms(50);
+    board.on_retransmitted(1, now);
+    let mut delivery = board.delivery(now, ms(1), None);
+    board.acknowledge(5, &mut delivery);
+    assert_eq!(board.mark_lost(now, (now, 100), ms(20)), (20, 2), "the two sent long ago");
+    assert_eq!(board.oldest_outstanding().map(|s| s.start), Some(5));
+}
+
+#[test]
+fn only_segments_sent_before_the_newest_delivered_one_can_be_lost() {
+    let (mut board, start) = board_of(5);
+    let now = start + ms(100);
+    let mut delivery = board.delivery(now, ms(1), None);
+    board.sack(31, 41, &mut delivery);
+    let newest = delivery.newest.unwrap();
+    assert_eq!(board.mark_lost(now, (newest.sent_at, newest.end), ms(5)), (30, 3));
+    assert_eq!((board.next_lost(100, None), board.in_flight()), (Some((1, 11)), 10));
+}
+
+#[test]
+fn a_timeout_after_reneging_marks_sacked_segments_lost_too() {
+    let (mut board, start) = board_of(3);
+    let mut delivery = board.delivery(start, ms(1), None);
+    board.sack(11, 31, &mut delivery);
+    let mut later = board.delivery(start, ms(1), None);
+    board.acknowledge(11, &mut later);
+    assert_eq!((board.sacked(), board.undelivered()), (20, 0));
+    board.mark_lost_on_timeout(start + ms(1000), ms(10));
+    assert_eq!((board.sacked(), board.undelivered()), (0, 20));
+    board.assert_invariants(11, 31);
+}
+
+#[test]
+fn the_fin_does_not_count_when_a_segment_is_cut() {
+    let (mut board, start) = board_of(1);
+    board.mark_lost_on_timeout(start + ms(1000), ms(10));
+    assert_eq!(board.next_lost(9, Some(11)), Some((1, 11)));
+    assert_eq!(board.next_lost(9, None), Some((1, 10)));
+}
