@@ -166,8 +166,10 @@ static void decide(struct client *c, rtcp_handle conn, enum verdict verdict, con
     filemsg_put_verdict(record, verdict, c->digest);
     if (rtcp_send(conn, record, sizeof record) != sizeof record)
         rtcp_abort(conn);
-    else if (verdict == VERDICT_STORED)
+    else if (verdict == VERDICT_STORED) {
         rtcp_finish(conn);
+        rtcp_set_int(conn, RTCP_OPT_USER_TIMEOUT_MS, 5000); /* the sender may leave as soon as it has the verdict */
+    }
     else if (rtcp_close(conn, 5000) != RTCP_OK) /* unread bytes are dropped; the sender learns it after the verdict */
         rtcp_abort(conn);
 }

@@ -1,13 +1,14 @@
 //! What a C user finds after `install.sh`: the installed tree alone builds and runs programs.
 #![cfg(all(target_os = "linux", feature = "capi"))]
 
-mod c_support;
+#[path = "common/cc.rs"]
+mod cc_tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use c_support::{check, compiler, library_dir, root, scratch};
+use cc_tools::{compiler, is_there, library, run_to_end, scratch, source_tree};
 
 /// Installs the library under test into a directory of its own.
 fn installed(test: &str) -> PathBuf {
@@ -15,16 +16,18 @@ fn installed(test: &str) -> PathBuf {
     let (built, prefix) = (dir.join("built"), dir.join("prefix"));
     fs::create_dir(&built).expect("target/tmp is writable");
     for name in ["librtcp.a", "librtcp.so"] {
-        fs::copy(library_dir().join(name), built.join(name)).expect("cargo test builds the libraries");
+        fs::copy(library(name), built.join(name)).expect("cargo test builds the libraries");
     }
     fs::copy(env!("CARGO_BIN_EXE_udpl"), built.join("udpl")).expect("cargo test builds udpl");
-    check(Command::new(root().join("install.sh")).arg("--from").arg(&built).arg("--prefix").arg(&prefix));
+    check(
+        Command::new(source_tree().join("install.sh")).arg("--from").arg(&built).arg("--prefix").arg(&prefix),
+    );
     prefix
 }
 
 fn copy_project(name: &str, to: &Path) {
     fs::create_dir_all(to).expect("target/tmp is writable");
-    for entry in fs::read_dir(root().join("c-examples").join(name)).expect("the project is there") {
+    for entry in fs::read_dir(source_tree().join("c-examples").join(name)).expect("the project is there") {
         let path = entry.expect("readable").path();
         fs::copy(&path, to.join(path.file_name().expect("it has one"))).expect("target/tmp is writable");
     }
@@ -34,8 +37,13 @@ fn greeting() -> String {
     format!("rtcp {}: hello over rtcp\n", env!("CARGO_PKG_VERSION"))
 }
 
+/// Runs a command that must succeed and gives what it printed.
+fn check(command: &mut Command) -> String {
+    String::from_utf8(run_to_end(command).stdout).expect("text")
+}
+
 fn there(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
+    let found = is_there(program);
     if !found {
         println!("skipped: no {program} here");
     }
@@ -82,13 +90,13 @@ fn a_project_builds_with_cmake() {
 #[test]
 fn the_readme_s_program_works_when_pasted() {
     let prefix = installed("install_readme");
-    let readme = fs::read_to_string(root().join("README.md")).expect("README.md is there");
+    let readme = fs::read_to_string(source_tree().join("README.md")).expect("README.md is there");
     let (_, rest) = readme.split_once("```c\n").expect("README.md has a C program");
     let (source, _) = rest.split_once("```").expect("the C program ends");
     let (file, program) = (prefix.join("hello.c"), prefix.join("hello"));
     fs::write(&file, source).expect("target/tmp is writable");
     let lib = prefix.join("lib");
-    let mut cc = compiler();
+    let mut cc = compiler("c");
     cc.args(["-Wall", "-Wextra", "-Werror"])
         .arg("-I")
         .arg(prefix.join("include"))

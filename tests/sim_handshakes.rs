@@ -4,7 +4,7 @@ mod sim;
 
 use std::net::SocketAddr;
 
-use rtcp::connection::{Config, End, Error};
+use rtcp::connection::{Config, End, Error, IntegrityMode};
 use rtcp::emulator::{Impairments, Rng, Window};
 use rtcp::endpoint::Mux;
 use rtcp::endpoint::mux::ConnectOptions;
@@ -107,6 +107,25 @@ fn an_opener_is_not_forgotten_in_an_outage_right_behind_the_handshake() {
     world.heal();
     assert!(world.run_until(seconds(10), World::is_over).is_some(), "{}", world.describe());
     world.assert_exact();
+}
+
+/// Lost SYN-ACKs must not make the path look slow: every later timer would wait for it.
+#[test]
+fn the_opener_measures_the_path_and_not_its_own_repetitions() {
+    for integrity in [IntegrityMode::Offer, IntegrityMode::Off] {
+        let config = Config { integrity, ..Config::default() };
+        let mut world = World::simple(&config, [clean(ms(20)), clean(ms(20))], 1);
+        let mut lost = 0;
+        world.tap = Some(Box::new(move |from, _, _| {
+            lost += usize::from(from == SERVER);
+            if from == SERVER && lost <= 2 { Fate::Drop } else { Fate::Pass }
+        }));
+        let plan = Plan { finish: Finish::Never, ..Plan::eager(0, 0, 1) };
+        world.begin(&config, 0, plan.clone(), plan);
+        world.run_until(seconds(5), |world| world.hosts[CLIENT].apps[0].began).expect("it connects");
+        let srtt = world.hosts[CLIENT].mux.connection(world.hosts[CLIENT].apps[0].id).map(|c| c.stats().srtt);
+        assert_eq!(srtt, Some(ms(40)), "{integrity:?}");
+    }
 }
 
 /// RFC 9293 section 3.8.3, R2: data goes out, nothing comes back.

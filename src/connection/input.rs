@@ -230,6 +230,7 @@ impl Connection {
     pub(super) fn enter_time_wait(&mut self, now: Time) {
         self.enter(State::TimeWait);
         self.time_wait_until = now + 2 * super::MSL;
+        self.farewells = self.snd.loss_rate.worthwhile_copies() - 1;
     }
 }
 

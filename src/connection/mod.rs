@@ -103,6 +103,8 @@ pub struct Connection {
     stalled_since: Option<Time>,
     keepalive: Keepalive,
     challenges: Limiter,
+    /// Copies of the last ACK still to send: nobody repeats it unasked, and we may be gone when asked.
+    farewells: u32,
     /// Timeouts in LAST-ACK with all data acknowledged.
     last_ack_timeouts: u32,
     /// When TIME-WAIT ends, or FIN-WAIT-2 that nobody reads in.
@@ -144,6 +146,7 @@ impl Connection {
             stalled_since: None,
             keepalive: Keepalive::default(),
             challenges: Limiter::new(identity.ts_offset ^ identity.iss.get()),
+            farewells: 0,
             last_ack_timeouts: 0,
             time_wait_until: Time::MAX,
             release_at: None,
@@ -197,6 +200,7 @@ impl Connection {
             self.rcv.set_ts_recent(now, value);
         }
         self.snd.extension = terms.extension && terms.timestamps;
+        self.snd.sack = terms.sack;
         self.snd.shift = peer_shift;
         self.snd.wnd = u64::from(offer.window); // unscaled in a SYN (RFC 7323 2.2)
         self.snd.max_wnd = self.snd.wnd;

@@ -121,10 +121,11 @@ impl HalfOpenTable {
         self.entries[index as usize].take()
     }
 
-    /// Notes that the SYN-ACK was sent once more, because the SYN came again.
-    pub(super) fn note_answered_again(&mut self, now: Time, key: &Key) {
+    /// Notes that the SYN-ACK was sent once more, because the SYN came again, with this timestamp echoed.
+    pub(super) fn note_answered_again(&mut self, now: Time, key: &Key, echoed: Option<u32>) {
         let Some(&index) = self.index.get(key) else { return };
         if let Some(entry) = &mut self.entries[index as usize] {
+            entry.offer.timestamp = echoed;
             entry.sent = now;
             entry.sent_count = entry.sent_count.saturating_add(1);
             self.timers.set(u32::from(index), entry.resend_at());

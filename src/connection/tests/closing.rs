@@ -150,7 +150,7 @@ fn an_rst_does_not_assassinate_time_wait() {
 }
 
 #[test]
-fn five_unanswered_fins_with_everything_acknowledged_are_an_orderly_close() {
+fn a_minute_of_unanswered_fins_with_everything_acknowledged_is_an_orderly_close() {
     let mut solo = client(Peer::Extension);
     solo.gets_fin();
     assert_eq!(solo.conn.read(solo.now, &mut [0; 8]), Ok(0));

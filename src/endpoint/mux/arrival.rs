@@ -6,6 +6,7 @@ use super::super::half_open::HalfOpen;
 use super::super::key::{Key, canonical, is_plausible_source};
 use super::super::stateless::emit_reset;
 use super::super::time_wait_table::Answer;
+use super::slot::Slot;
 use super::{ConnId, Mux};
 use crate::connection::TimeWait;
 use crate::connection::Verdict;
@@ -89,11 +90,24 @@ impl Mux {
         let Some(&[s0, s1, d0, d1]) = quoted.first_chunk::<4>() else { return };
         let (ours, peers) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
         let key = Key::new((!self.config.any_source).then_some(canonical(to)), ours, peers);
-        let Some(&id) = self.keys.get(&key) else { return };
+        let mapped = self.keys.get(&key).copied();
+        let Some(id) = mapped.or_else(|| self.find_by_reply(canonical(to), ours, peers)) else { return };
         if let Some(slot) = self.slots.get_mut(id).filter(|slot| !slot.ignores_refusals) {
             slot.connection.handle_refused(now);
             self.refresh(now, id);
         }
+    }
+
+    /// With `ack_to`, replies go elsewhere than the key says: the connection is found by walking all of them.
+    fn find_by_reply(&self, to: SocketAddr, ours: u16, peers: u16) -> Option<ConnId> {
+        if self.config.ack_to != Some(to) {
+            return None;
+        }
+        let is_it = |slot: &Slot| {
+            let identity = slot.connection.identity();
+            slot.is_mapped && (identity.local_port, identity.peer_port) == (ours, peers)
+        };
+        self.slots.iter().find(|(_, slot)| is_it(slot)).map(|(id, _)| id)
     }
 
     fn key_of(&self, arrival: &Arrival<'_>) -> Key {

@@ -19,6 +19,14 @@ pub(super) fn timestamp(now: Time, offset: u32) -> u32 {
     (now.as_millis() as u32).wrapping_add(offset)
 }
 
+/// Of two SYNs with the same sequence number. Whether there are timestamps, the first has decided.
+fn later_timestamp(first: Option<u32>, again: Option<u32>) -> Option<u32> {
+    match (first, again) {
+        (Some(first), Some(again)) if SeqNum::new(again).after(SeqNum::new(first)) => Some(again),
+        _ => first,
+    }
+}
+
 /// Is the segment intact by the rules that the two SYNs agreed on?
 pub(super) fn is_of(arrival: &Arrival<'_>, terms: Terms, peer_isn: SeqNum, iss: SeqNum) -> bool {
     if terms.extension {
@@ -44,10 +52,13 @@ impl Mux {
         }
         let offer = Offer::from_segment(segment, arrival.datagram);
         if let Some(known) = self.half_open.find(&key).filter(|known| known.offer.isn == offer.isn).cloned() {
-            // The SYN again: the answer was lost, or is late.
+            // The SYN again: the answer was lost, or is late. It echoes the later SYN, or the opener would take
+            // the time between the two for part of the round trip (RFC 7323 section 4.3).
             let ts_val = timestamp(now, known.ts_offset);
-            if self.answer_syn(arrival, known.iss, ts_val, &known.offer, arrival.datagram.len()).is_some() {
-                self.half_open.note_answered_again(now, &key);
+            let echoed = later_timestamp(known.offer.timestamp, offer.timestamp);
+            let offer = Offer { timestamp: echoed, ..known.offer };
+            if self.answer_syn(arrival, known.iss, ts_val, &offer, arrival.datagram.len()).is_some() {
+                self.half_open.note_answered_again(now, &key, echoed);
                 self.queue_reply(arrival.from, arrival.local_ip);
             }
             return;

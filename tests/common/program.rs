@@ -1,96 +1,35 @@
-//! Compiles C programs against the library under test and runs them.
-#![allow(dead_code)] // each test program uses its part
+//! Builds the example programs and talks with them while they run.
+#![allow(dead_code)] // each test binary uses its part
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// What Rust's standard library needs of the system (`rustc --print native-static-libs`).
-const STATIC_LIBS: [&str; 7] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
+use crate::cc_tools::{Link, compiler, library, run_to_end, shared_library_dir, source_tree};
 
-/// Which library a program is linked with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Linking {
-    Static,
-    Shared,
-}
-
-/// The directory of the libraries under test: `cargo test` builds them beside the test, `cargo build` does not.
-pub(crate) fn library_dir() -> PathBuf {
-    let exe = std::env::current_exe().expect("a test knows its own path");
-    exe.parent().expect("an executable lies in a directory").to_path_buf()
-}
-
-/// The top directory of the repository.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A fresh empty directory for one test.
-pub(crate) fn scratch(name: &str) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).expect("target/tmp is writable");
-    dir
-}
-
-/// The C compiler that `cc` finds, with its environment.
-pub(crate) fn compiler() -> Command {
-    let target = option_env!("RTCP_TEST_TARGET").map_or_else(this_linux, str::to_owned);
-    cc::Build::new()
-        .cargo_metadata(false)
-        .cargo_warnings(false)
-        .target(&target)
-        .host(&target)
-        .opt_level(1)
-        .debug(true)
-        .out_dir(env!("CARGO_TARGET_TMPDIR"))
-        .get_compiler()
-        .to_command()
-}
-
-fn this_linux() -> String {
-    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
-}
-
-/// Compiles `sources` (paths from the repository's top) into `out`, warnings being errors.
-pub(crate) fn build(sources: &[&str], linking: Linking, out: &Path) {
-    let mut cc = compiler();
-    cc.args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
-        .args(["-Iinclude", "-Ic-examples"])
-        .args(sources)
-        .arg("-o")
-        .arg(out)
-        .current_dir(root());
-    let libraries = library_dir();
-    match linking {
-        Linking::Static => cc.arg(libraries.join("librtcp.a")).args(STATIC_LIBS),
-        Linking::Shared => {
-            let dir = out.parent().expect("`out` lies in a directory");
-            let soname = dir.join("librtcp.so.0"); // what the program will ask for
-            let _ = fs::remove_file(&soname);
-            std::os::unix::fs::symlink(libraries.join("librtcp.so"), soname)
-                .expect("the directory is writable");
-            cc.arg(format!("-Wl,-rpath,{}", dir.display())).arg("-L").arg(libraries).arg("-lrtcp")
+/// Compiles `sources` (paths from the top of the source tree) as the examples' Makefile does.
+pub(crate) fn build_example(sources: &[&str], link: Link, out: &Path) {
+    let mut command = compiler("c");
+    command.args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    command.arg("-Ic-examples").args(sources).arg("-o").arg(out).current_dir(source_tree());
+    match link {
+        Link::Static => command.arg(library("librtcp.a")),
+        Link::Shared => {
+            let dir = shared_library_dir();
+            command.arg("-L").arg(dir).arg("-lrtcp").arg(format!("-Wl,-rpath,{}", dir.display()))
         }
     };
-    check(&mut cc);
-}
-
-/// Runs a command that must succeed and returns its output; what it said is in the panic otherwise.
-pub(crate) fn check(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{text}{errors}", output.status);
-    text
+    // What Rust's standard library needs; a Makefile for the shared library names none of it.
+    if link == Link::Static {
+        command.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]);
+    }
+    run_to_end(&mut command);
 }
 
 /// How much longer than usual everything may take: `RTCP_C_RUNNER` is a command put before every C program, such as
-/// `valgrind -q --error-exitcode=99 --leak-check=full`.
+/// `valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite`.
 pub(crate) fn patience() -> u32 {
     if runner().is_empty() { 1 } else { 20 }
 }
@@ -146,7 +85,7 @@ impl Running {
 
     /// Sends it a signal by name, such as `INT`.
     pub(crate) fn signal(&self, name: &str) {
-        check(Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()));
+        run_to_end(Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()));
     }
 
     /// Waits until it ends; one that does not end within the limit fails the test.
@@ -172,8 +111,14 @@ impl Running {
         self.stderr.read_to_end(&mut err).expect("the pipe is ours");
         let status = self.child.wait().expect("it is our child");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ended { status, stdout: text(out), stderr: text(err) }
+        Ended { status, stdout: text(out), stderr: without_remarks(&text(err)) }
     }
+}
+
+/// Leaves out what valgrind remarks about itself (`--1234-- ...`); what it finds (`==1234== ...`) stays.
+fn without_remarks(stderr: &str) -> String {
+    let is_remark = |line: &&str| !runner().is_empty() && line.starts_with("--");
+    stderr.split_inclusive('\n').filter(|line| !is_remark(line)).collect()
 }
 
 impl Drop for Running {
