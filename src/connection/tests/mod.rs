@@ -4,6 +4,7 @@ mod closing;
 mod farewell;
 mod handshake;
 mod hostile;
+mod pacing;
 mod pair;
 mod recovery;
 mod resets;
