@@ -10,7 +10,8 @@ use std::rc::Rc;
 /// ACKs that the side that closes first sends after the peer's FIN has come.
 fn last_acks(loss: f64) -> u32 {
     let bad = Impairments { delay: ms(10), loss, ..Impairments::default() };
-    let mut pair = Pair::new(&Config::default(), bad, Impairments { delay: ms(10), ..Impairments::default() }, 3);
+    let mut pair =
+        Pair::new(&Config::default(), bad, Impairments { delay: ms(10), ..Impairments::default() }, 3);
     pair.a.to_write = pattern(100_000, 1);
     pair.b.finish_when_written = false;
     while !pair.b.eof {

@@ -1,8 +1,8 @@
 //! White-box tests of one connection against another, in virtual time.
 
 mod closing;
-mod handshake;
 mod farewell;
+mod handshake;
 mod hostile;
 mod pair;
 mod recovery;
