@@ -200,6 +200,7 @@ impl Connection {
             self.rcv.set_ts_recent(now, value);
         }
         self.snd.extension = terms.extension && terms.timestamps;
+        self.snd.sack = terms.sack;
         self.snd.shift = peer_shift;
         self.snd.wnd = u64::from(offer.window); // unscaled in a SYN (RFC 7323 2.2)
         self.snd.max_wnd = self.snd.wnd;

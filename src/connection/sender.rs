@@ -123,6 +123,8 @@ pub(super) struct Sender {
     pub(super) cwnd_limited: bool,
     /// The peer runs our extension: its longest ACK delay is known, timestamps are there.
     pub(super) extension: bool,
+    /// The peer reports what it holds beyond holes.
+    pub(super) sack: bool,
     pub(super) retransmitted: u64,
     pub(super) lost: u64,
     pub(super) rto_count: u64,
@@ -162,6 +164,7 @@ impl Sender {
             last_heard: now,
             cwnd_limited: false,
             extension: false,
+            sack: false,
             retransmitted: 0,
             lost: 0,
             rto_count: 0,

@@ -2,8 +2,10 @@
 
 mod closing;
 mod farewell;
+mod flow;
 mod handshake;
 mod hostile;
+mod liveness;
 mod pacing;
 mod pair;
 mod recovery;
