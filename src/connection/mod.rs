@@ -209,7 +209,9 @@ impl Connection {
 
     fn set_payload(&mut self, payload: usize) {
         self.snd.mss = payload;
-        self.snd.cc.on_mss(u32::try_from(payload).unwrap_or(u32::MAX));
+        let mss = u32::try_from(payload).unwrap_or(u32::MAX);
+        self.snd.cc.on_mss(mss);
+        self.snd.pacer.set_mss(mss);
     }
 
     /// The only place that assigns the state.

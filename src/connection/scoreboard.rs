@@ -100,21 +100,15 @@ impl Delivery {
             self.reordered |= sent.end < self.highest_before;
             self.original_sent_at = Some(self.original_sent_at.map_or(sent.sent_at, |t| t.min(sent.sent_at)));
         }
-        let is_latest = self.rated.is_none_or(|r| sent.transmission > r.transmission);
-        if is_latest {
-            // The ACK was caused by this one, so that those sent before it tell no round trip: their own
-            // ACKs may have been lost in an outage, long ago.
+        let is_ambiguous = self.is_ambiguous(sent);
+        if self.rated.is_none_or(|r| sent.transmission > r.transmission) {
             self.rated = Some(*sent);
-            self.rtt = None;
+            // The ACK is its; those sent before tell no round trip: an outage may have taken their own ACKs.
+            let is_known = !is_ambiguous && (sent.transmissions == 1 || self.echo_ms.is_some());
+            self.rtt = is_known.then(|| self.now - sent.sent_at);
         }
-        if self.is_ambiguous(sent) {
-            return;
-        }
-        if self.newest.is_none_or(|n| sent.transmission > n.transmission) {
+        if !is_ambiguous && self.newest.is_none_or(|n| sent.transmission > n.transmission) {
             self.newest = Some(*sent);
-        }
-        if is_latest && (sent.transmissions == 1 || self.echo_ms.is_some()) {
-            self.rtt = Some(self.now - sent.sent_at);
         }
     }
 }

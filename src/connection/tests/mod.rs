@@ -6,6 +6,7 @@ mod flow;
 mod handshake;
 mod hostile;
 mod liveness;
+mod pacing;
 mod pair;
 mod recovery;
 mod resets;
