@@ -28,8 +28,8 @@ impl Sender {
     /// What to send now, if anything: a due probe, what was lost, new data, a copy of a last segment.
     pub(super) fn next_chunk(&mut self, now: Time, nodelay: bool) -> Option<Chunk> {
         self.probe_chunk()
-            .or_else(|| self.lost_chunk())
-            .or_else(|| self.new_chunk(nodelay))
+            .or_else(|| self.lost_chunk(now))
+            .or_else(|| self.new_chunk(now, nodelay))
             .or_else(|| self.copy_chunk(now))
     }
 
@@ -48,7 +48,7 @@ impl Sender {
         Some(Chunk { start: last.start, end: last.end, reason: Reason::Probe })
     }
 
-    fn lost_chunk(&mut self) -> Option<Chunk> {
+    fn lost_chunk(&mut self, now: Time) -> Option<Chunk> {
         if !self.board.has_lost() {
             return None;
         }
@@ -59,10 +59,11 @@ impl Sender {
             self.cwnd_limited = true;
             return None;
         }
+        self.admit(now, end - start)?;
         Some(Chunk { start, end, reason: Reason::Lost })
     }
 
-    fn new_chunk(&mut self, nodelay: bool) -> Option<Chunk> {
+    fn new_chunk(&mut self, now: Time, nodelay: bool) -> Option<Chunk> {
         let chunk = self.sendable()?;
         let len = chunk.end - chunk.start;
         let is_small = len < self.mss as u64;
@@ -79,7 +80,14 @@ impl Sender {
             self.cwnd_limited = true;
             return None;
         }
+        self.admit(now, len)?;
         Some(chunk)
+    }
+
+    /// Whether the pacer lets `len` bytes go; if not, remembers when it will.
+    fn admit(&mut self, now: Time, len: u64) -> Option<()> {
+        self.paced_until = self.pacer.next_send_time(now, len);
+        self.paced_until.is_none().then_some(())
     }
 
     /// New bytes that the peer's window admits, at most a segment.
@@ -130,6 +138,7 @@ impl Sender {
             prr.on_sent(len);
         }
         self.last_sent = now;
+        self.pacer.on_sent(now, len);
         self.cc.on_sent(now, len, self.board.in_flight());
     }
 

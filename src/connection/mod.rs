@@ -200,6 +200,7 @@ impl Connection {
             self.rcv.set_ts_recent(now, value);
         }
         self.snd.extension = terms.extension && terms.timestamps;
+        self.snd.sack = terms.sack;
         self.snd.shift = peer_shift;
         self.snd.wnd = u64::from(offer.window); // unscaled in a SYN (RFC 7323 2.2)
         self.snd.max_wnd = self.snd.wnd;
@@ -208,7 +209,9 @@ impl Connection {
 
     fn set_payload(&mut self, payload: usize) {
         self.snd.mss = payload;
-        self.snd.cc.on_mss(u32::try_from(payload).unwrap_or(u32::MAX));
+        let mss = u32::try_from(payload).unwrap_or(u32::MAX);
+        self.snd.cc.on_mss(mss);
+        self.snd.pacer.set_mss(mss);
     }
 
     /// The only place that assigns the state.

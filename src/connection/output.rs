@@ -44,8 +44,8 @@ impl Connection {
     }
 
     fn wants_data(&self, now: Time) -> bool {
-        self.snd.nxt < self.snd.end()
-            || self.snd.board.has_lost()
+        let held_back = self.snd.paced_until.is_some_and(|at| at > now);
+        (!held_back && (self.snd.nxt < self.snd.end() || self.snd.board.has_lost()))
             || self.snd.probe_due
             || self.snd.copy_due().is_some_and(|at| at <= now)
     }

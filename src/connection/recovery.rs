@@ -122,7 +122,9 @@ impl Sender {
         let advanced = self.una > undo.una && prior_una == undo.una;
         let eifel = echo_ms.is_some_and(|echo| advanced && echo < first.as_millis());
         let timed_out = self.episode.is_some_and(|e| e.cause == Cause::Timeout);
+        // Only with SACK: without, an ACK that fills a hole covers old originals just the same.
         let frto = echo_ms.is_none()
+            && self.sack
             && timed_out
             && self.una > prior_una
             && delivery.original_sent_at.is_some_and(|sent_at| sent_at < undo.began);

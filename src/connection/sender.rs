@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::congestion::{AckSample, Algorithm, Controller};
 use super::loss_rate::LossRate;
+use super::pacer::Pacer;
 use super::prr::Prr;
 use super::rack::Rack;
 use super::recent_min::RecentMin;
@@ -98,6 +99,10 @@ pub(super) struct Sender {
     /// Smallest of the latest round trips: above `rtt.min_rtt()`, a queue stands.
     recent_rtt: RecentMin,
     pub(super) cc: Box<dyn Controller>,
+    /// Spreads what the controller admits over time, if it asks for a rate.
+    pub(super) pacer: Pacer,
+    /// When the pacer lets the next segment go, if it held one back.
+    pub(super) paced_until: Option<Time>,
     pub(super) rack: Rack,
     pub(super) episode: Option<Episode>,
     pub(super) undo: Option<Undo>,
@@ -118,6 +123,8 @@ pub(super) struct Sender {
     pub(super) cwnd_limited: bool,
     /// The peer runs our extension: its longest ACK delay is known, timestamps are there.
     pub(super) extension: bool,
+    /// The peer reports what it holds beyond holes.
+    pub(super) sack: bool,
     pub(super) retransmitted: u64,
     pub(super) lost: u64,
     pub(super) rto_count: u64,
@@ -141,6 +148,8 @@ impl Sender {
             rtt: RttEstimator::new(),
             recent_rtt: RecentMin::default(),
             cc: algorithm.build(u32::try_from(mss).unwrap_or(u32::MAX)),
+            pacer: Pacer::new(u32::try_from(mss).unwrap_or(u32::MAX)),
+            paced_until: None,
             rack: Rack::default(),
             episode: None,
             undo: None,
@@ -155,6 +164,7 @@ impl Sender {
             last_heard: now,
             cwnd_limited: false,
             extension: false,
+            sack: false,
             retransmitted: 0,
             lost: 0,
             rto_count: 0,
@@ -285,6 +295,7 @@ impl Sender {
             newly_ce: 0,
         };
         self.cc.on_ack(now, &sample);
+        self.pacer.set_rate(now, self.cc.pacing_rate());
         self.cwnd_limited = false;
         let (in_flight, mss) = (self.board.in_flight(), self.mss as u64);
         if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {

@@ -38,6 +38,7 @@ impl Connection {
             time_wait,
             self.snd.loss_timer.filter(|_| transmits).map(|(at, _)| at),
             self.snd.copy_due().filter(|_| transmits),
+            self.snd.paced_until.filter(|_| transmits),
             self.rcv.acks.deadline(),
             self.persist.map(|(at, _)| at),
             self.stalled_since.map(|since| since + self.config.user_timeout),
@@ -100,6 +101,7 @@ impl Connection {
     }
 
     fn handle_loss(&mut self, now: Time) {
+        self.snd.paced_until = self.snd.paced_until.filter(|at| *at > now);
         let timeouts = self.snd.rto_count;
         self.snd.handle_loss_timeout(now);
         if self.snd.rto_count > timeouts && self.state == State::LastAck && self.snd.is_data_acked() {

@@ -2,8 +2,11 @@
 
 mod closing;
 mod farewell;
+mod flow;
 mod handshake;
 mod hostile;
+mod liveness;
+mod pacing;
 mod pair;
 mod recovery;
 mod resets;

@@ -113,7 +113,7 @@ impl Solo {
             seq: self.seq(0),
             ack: self.conn.snd.space.wrap(self.conn.snd.nxt),
             flags: Flags::ACK,
-            window: 512,
+            window: if self.conn.snd.shift == 0 { 60_000 } else { 512 },
             options: Options {
                 timestamps: self.conn.terms.timestamps.then_some(Timestamps { val: self.ts, ecr }),
                 ext: self.conn.keys.map(|_| Extension::default()),
