@@ -122,6 +122,10 @@ const LAST_ACK_TIMEOUTS: u32 = 5;
 /// peer that never sees our FIN waits in FIN-WAIT-2 for ever.
 const LAST_ACK_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// Bounds of [`Connection::linger`]: a peer that lies about the round trip must not keep us for an hour.
+const LINGER_MIN: std::time::Duration = std::time::Duration::from_millis(200);
+const LINGER_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
 impl Connection {
     fn new(now: Time, config: &Config, identity: Identity, state: State) -> Self {
         let payload = Terms::UNKNOWN.segment_payload(config.max_datagram);
@@ -345,7 +349,7 @@ impl Connection {
     /// How long after the last ACK a closing side should stay to answer a repeated FIN.
     #[must_use]
     pub fn linger(&self) -> std::time::Duration {
-        (3 * self.snd.pto()).max(std::time::Duration::from_millis(200))
+        (3 * self.snd.pto()).clamp(LINGER_MIN, LINGER_MAX)
     }
 
     /// Bytes taken by `write` so far.
