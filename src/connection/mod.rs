@@ -35,6 +35,7 @@ mod ring;
 mod scoreboard;
 mod send_buffer;
 mod sender;
+mod sent;
 mod seq_space;
 mod state;
 mod stats;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::congestion::CongestionEvent;
 use super::prr::Prr;
-use super::scoreboard::Delivery;
 use super::sender::{Cause, Episode, LossTimer, Sender, Undo};
+use super::sent::Delivery;
 use crate::time::Time;
 
 /// Longest delay of an ACK by a peer with our extension (`ack_policy`).
