@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use rtcp::connection::{Config, Connection, Identity, Offer, emit_syn_ack};
+use rtcp::connection::{Config, Connection, Identity, Offer, PathMtu, emit_syn_ack};
 use rtcp::time::Time;
 use rtcp::wire::{Segment, SeqNum};
 
@@ -46,7 +46,7 @@ fn connected(now: Time, config: &Config) -> (Connection, Connection) {
 }
 
 fn run(max_datagram: usize) -> f64 {
-    let config = Config { max_datagram, ..Config::default() };
+    let config = Config { mtu: PathMtu::Fixed(max_datagram), ..Config::default() };
     let mut now = Time::from_nanos(1_000_000_000);
     let (mut a, mut b) = connected(now, &config);
     let (block, mut sink, mut batch) = (vec![7u8; BLOCK], vec![0u8; BLOCK], Vec::with_capacity(1 << 16));

@@ -4,7 +4,7 @@ mod sim;
 
 use std::time::Duration;
 
-use rtcp::connection::{Config, IntegrityMode};
+use rtcp::connection::{Config, IntegrityMode, PathMtu};
 use sim::app::{Finish, Plan};
 use sim::{Fate, Tap, World, clean, ms, seconds};
 
@@ -14,7 +14,7 @@ const SEGMENTS: u64 = 16;
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn config() -> Config {
-    Config { max_datagram: 600, connect_timeout: seconds(120), ..Config::default() }
+    Config { mtu: PathMtu::Fixed(600), connect_timeout: seconds(120), ..Config::default() }
 }
 
 /// Request and response of several segments each; `finish` is the server's.

@@ -4,7 +4,7 @@ mod sim;
 
 use std::time::Duration;
 
-use rtcp::connection::{Algorithm, Config, IntegrityMode};
+use rtcp::connection::{Algorithm, Config, IntegrityMode, PathMtu};
 use rtcp::emulator::Impairments;
 use sim::app::Plan;
 use sim::scenario::clocks_near_wrap;
@@ -91,7 +91,7 @@ fn timestamp_offset(host: usize) -> u32 {
 fn more_than_four_gibibytes_cross_exactly() {
     const BYTES: u64 = (4 << 30) + (64 << 20);
     let config = Config {
-        max_datagram: 16_000,
+        mtu: PathMtu::Fixed(16_000),
         max_receive_datagram: 16_000,
         send_buffer: 8 << 20,
         recv_buffer: 8 << 20,

@@ -71,6 +71,9 @@ impl Connection {
         if effect.advanced || effect.delivered > 0 || is_closed {
             self.stalled_since = None;
         }
+        if effect.black_hole {
+            self.leave_black_hole(now);
+        }
         if self.snd.is_fin_acked() {
             self.note_fin_acked(now);
         }

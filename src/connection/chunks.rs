@@ -119,6 +119,8 @@ impl Sender {
             self.cc.on_idle_restart(now, now - self.last_sent, self.rto());
         }
         let len = chunk.end - chunk.start;
+        let data = chunk.end.min(self.buffer.end()) - chunk.start;
+        self.pmtud.on_sent(now, data, self.loss_rate);
         let is_new = chunk.start == self.nxt;
         if is_new {
             self.board.on_sent(chunk.start, chunk.end, now);

@@ -18,12 +18,35 @@ pub enum IntegrityMode {
     Require,
 }
 
+/// How large our datagrams may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PathMtu {
+    /// 1,200 bytes of UDP payload at first; towards a peer with the extension a search (RFC 8899) up to what
+    /// the interface and the peer take, and back if that vanishes.
+    #[default]
+    Discover,
+    /// Up to so many bytes of UDP payload (header included), whatever the path does with them.
+    Fixed(usize),
+}
+
+impl PathMtu {
+    /// Bytes of UDP payload to begin with.
+    #[must_use]
+    pub const fn initial(self) -> usize {
+        match self {
+            Self::Discover => super::pmtud::BASE,
+            Self::Fixed(size) => size,
+        }
+    }
+}
+
 /// What one connection is configured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Largest UDP payload to send, bytes (header included).
-    pub max_datagram: usize,
-    /// Largest UDP payload the path's interface takes: what the MSS option of our SYN announces (plus 20).
+    /// Size of the datagrams to send.
+    pub mtu: PathMtu,
+    /// Largest UDP payload the path's interface takes: what the MSS option of our SYN announces (plus
+    /// 20), and where [`PathMtu::Discover`] ends.
     pub max_receive_datagram: usize,
     /// Largest send buffer, bytes.
     pub send_buffer: usize,
@@ -48,7 +71,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_datagram: 1200, // RFC 8899 BASE_PLPMTU
+            mtu: PathMtu::Discover,
             max_receive_datagram: 1472,
             send_buffer: 4 << 20,
             recv_buffer: 16 << 20,

@@ -44,6 +44,7 @@ impl Connection {
         let segment = &opened;
         self.stats.packets_received += 1;
         self.answer_probe(segment);
+        self.hear_echo(now, segment);
         self.check_syn(now, segment)?;
         let seq = self.check_sequence(now, segment)?;
         self.check_reset(now, segment, seq, proof)?;

@@ -14,6 +14,10 @@ const PRIOR: f32 = 4.5;
 /// From here on loss is heavy; below, a second copy is not worth its bytes.
 const HEAVY: f32 = 0.2;
 
+/// RFC 8899's MAX_PROBES, where losses are rare; and what is enough, where nothing arrives.
+const VERDICT_MIN: u32 = 3;
+const VERDICT_MAX: u32 = 20;
+
 impl LossRate {
     pub(super) fn on_delivered(&mut self, segments: u64) {
         self.sent += segments as f32;
@@ -45,6 +49,13 @@ impl LossRate {
             return 1;
         }
         (0.1f32.ln() / self.probability().min(0.95).ln()).ceil() as u32
+    }
+
+    /// Silences in a row, question or answer lost, that chance explains once in a hundred times only.
+    pub(super) fn verdict(self) -> u32 {
+        let silence = 1.0 - (1.0 - self.probability()).powi(2);
+        let silences = (0.01f32.ln() / silence.ln()).ceil();
+        if silences.is_finite() { (silences as u32).clamp(VERDICT_MIN, VERDICT_MAX) } else { VERDICT_MIN }
     }
 
     /// Far beyond what any congestion control takes for a signal.

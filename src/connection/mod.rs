@@ -25,6 +25,7 @@ mod limiter;
 mod loss_rate;
 mod opening;
 mod output;
+mod pmtud;
 mod prr;
 mod rack;
 mod receive_buffer;
@@ -47,7 +48,7 @@ mod timers;
 use crate::time::Time;
 use crate::wire::{Integrity, SeqNum, crc_key};
 
-pub use config::{Config, Identity, IntegrityMode};
+pub use config::{Config, Identity, IntegrityMode, PathMtu};
 pub use congestion::Algorithm;
 pub use error::{Error, ReadError, WriteError};
 pub use handshake::{Offer, Terms, emit_syn_ack};
@@ -129,13 +130,12 @@ const LINGER_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Connection {
     fn new(now: Time, config: &Config, identity: Identity, state: State) -> Self {
-        let payload = Terms::UNKNOWN.segment_payload(config.max_datagram);
         Self {
             identity,
             state,
             terms: Terms::UNKNOWN,
             keys: None,
-            snd: Sender::new(now, identity.iss, config.send_buffer, config.algorithm, payload),
+            snd: Sender::new(now, config, &identity),
             rcv: Receiver::new(now, config.recv_buffer),
             opening: Opening::new(now, config.connect_timeout, state == State::SynSent),
             failure: None,
@@ -209,7 +209,8 @@ impl Connection {
         self.snd.shift = peer_shift;
         self.snd.wnd = u64::from(offer.window); // unscaled in a SYN (RFC 7323 2.2)
         self.snd.max_wnd = self.snd.wnd;
-        self.set_payload(terms.segment_payload(self.config.max_datagram));
+        self.adopt_datagram_size(now);
+        self.set_payload(terms.segment_payload(self.datagram_size()));
     }
 
     fn set_payload(&mut self, payload: usize) {
@@ -382,7 +383,7 @@ impl Connection {
             ssthresh: self.snd.cc.ssthresh(),
             bytes_in_flight: self.snd.board.in_flight(),
             peer_window: self.snd.wnd,
-            max_datagram: self.config.max_datagram as u64,
+            max_datagram: self.datagram_size() as u64,
             rto_count: self.snd.rto_count,
             ..self.stats
         }

@@ -38,6 +38,7 @@ impl Connection {
                     || self.farewells > 0
                     || self.probe_pending
                     || self.echo.is_some()
+                    || self.wants_path_probe()
                     || (self.state.may_transmit_data() && self.wants_data(now))
             }
         }
@@ -78,6 +79,9 @@ impl Connection {
         }
         if self.rcv.acks.is_due_alone() {
             return Some(self.emit_ack(now, out));
+        }
+        if let Some((size, nonce)) = self.take_path_probe(now) {
+            return Some(self.emit_path_probe(now, size, nonce, out));
         }
         if self.state.may_transmit_data()
             && let Some(batch) = self.emit_data(now, max_segments, out)
@@ -193,6 +197,19 @@ impl Connection {
             ext.flags |= ext_flags::ECHO;
             ext.tail = &nonce;
         }
+        self.trace_sent(&segment);
+        segment.emit(out, self.integrity());
+        Batch::ONE
+    }
+
+    /// A PROBE that makes the datagram `size` bytes long.
+    fn emit_path_probe(&mut self, now: Time, size: usize, nonce: [u8; 8], out: &mut Vec<u8>) -> Batch {
+        let mut segment = self.template(now, Flags::ACK, self.snd.nxt);
+        if let Some(ext) = &mut segment.options.ext {
+            ext.flags |= ext_flags::PROBE;
+            ext.tail = &nonce;
+        }
+        segment.padding = size.saturating_sub(segment.header_len());
         self.trace_sent(&segment);
         segment.emit(out, self.integrity());
         Batch::ONE

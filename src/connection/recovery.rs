@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::congestion::CongestionEvent;
+use super::loss_rate::LossRate;
 use super::prr::Prr;
 use super::sender::{Cause, Episode, LossTimer, Sender, Undo};
 use super::sent::Delivery;
@@ -249,6 +250,20 @@ impl Sender {
         }
         self.rto_start = now;
         self.timeout_due = self.board.has_lost();
+    }
+
+    /// Segments have become smaller because larger ones vanish: those in flight leave anew. What was learned
+    /// from their loss is forgotten, and no late ACK may put them back as they were.
+    pub(super) fn recut(&mut self, now: Time) {
+        let fin = self.fin_queued.then(|| self.end());
+        self.board.mark_longer_lost(self.mss as u64, fin);
+        self.undo = None;
+        self.probe_due = false;
+        self.backoff = 0;
+        self.loss_rate = LossRate::default();
+        self.timeout_due = self.board.has_lost();
+        self.rto_start = now;
+        self.arm_loss_timer(now);
     }
 
     /// A copy leaves; if the last round trip brought no answer, what it took of an earlier one was lost.

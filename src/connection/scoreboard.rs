@@ -312,6 +312,16 @@ impl Scoreboard {
         self.by_time.make_contiguous().sort_unstable_by_key(|t| t.id);
     }
 
+    /// No path carries what is longer than `max` (`fin`: as in [`Self::next_lost`]): all such are lost.
+    pub(super) fn mark_longer_lost(&mut self, max: u64, fin: Option<u64>) {
+        for index in 0..self.segments.len() {
+            let s = &self.segments[index];
+            if s.fate == Fate::Outstanding && s.len() > max + u64::from(fin == Some(s.end)) {
+                self.mark(index);
+            }
+        }
+    }
+
     fn mark(&mut self, index: usize) -> u64 {
         let segment = &mut self.segments[index];
         debug_assert_eq!(segment.fate, Fate::Outstanding);

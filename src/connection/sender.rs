@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::congestion::{AckSample, Algorithm, Controller};
+use super::congestion::{AckSample, Controller};
 use super::loss_rate::LossRate;
 use super::pacer::Pacer;
+use super::pmtud::Pmtud;
 use super::prr::Prr;
 use super::rack::Rack;
 use super::recent_min::RecentMin;
@@ -13,8 +14,8 @@ use super::scoreboard::Scoreboard;
 use super::send_buffer::SendBuffer;
 use super::sent::Delivery;
 use super::seq_space::SeqSpace;
+use super::{Config, Identity, Terms};
 use crate::time::Time;
-use crate::wire::SeqNum;
 
 /// Why data is sent again, as long as an episode lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub(super) struct AckEffect {
     pub(super) advanced: bool,
     /// Bytes newly delivered, SACKed ones included.
     pub(super) delivered: u64,
+    /// Small segments arrive, large ones do not.
+    pub(super) black_hole: bool,
 }
 
 /// SEND variables of RFC 9293 3.3.1 (unwrapped) and the machinery of recovery.
@@ -92,6 +95,7 @@ pub(super) struct Sender {
     pub(super) wl2: u64,
     /// Largest payload of a segment, options subtracted.
     pub(super) mss: usize,
+    pub(super) pmtud: Pmtud,
     pub(super) buffer: SendBuffer,
     /// The application has finished: a FIN follows the buffered bytes.
     pub(super) fin_queued: bool,
@@ -134,9 +138,11 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(now: Time, iss: SeqNum, send_buffer: usize, algorithm: Algorithm, mss: usize) -> Self {
+    pub(super) fn new(now: Time, config: &Config, identity: &Identity) -> Self {
+        let mss = Terms::UNKNOWN.segment_payload(config.mtu.initial());
+        let secret = u64::from(identity.ts_offset) << 32 | u64::from(identity.iss.get());
         Self {
-            space: SeqSpace::new(iss),
+            space: SeqSpace::new(identity.iss),
             una: 0,
             nxt: 1, // the SYN
             wnd: 0,
@@ -145,12 +151,13 @@ impl Sender {
             wl1: 0,
             wl2: 0,
             mss,
-            buffer: SendBuffer::new(1, send_buffer),
+            pmtud: Pmtud::new(config.mtu.initial(), secret),
+            buffer: SendBuffer::new(1, config.send_buffer),
             fin_queued: false,
             board: Scoreboard::default(),
             rtt: RttEstimator::new(),
             recent_rtt: RecentMin::default(),
-            cc: algorithm.build(u32::try_from(mss).unwrap_or(u32::MAX)),
+            cc: config.algorithm.build(u32::try_from(mss).unwrap_or(u32::MAX)),
             pacer: Pacer::new(u32::try_from(mss).unwrap_or(u32::MAX)),
             paced_until: None,
             rack: Rack::default(),
@@ -228,10 +235,12 @@ impl Sender {
         if dsack {
             self.on_dsack();
         }
+        let mut black_hole = false;
         if delivery.bytes > 0 {
             // RFC 7323 section 4.3: out of order, the echo is that of the last segment in order, long ago.
             let is_in_order = advanced && delivery.bytes == acknowledged;
             self.on_delivery(now, &delivery, echo_ms.filter(|_| is_in_order), dsack);
+            black_hole = self.pmtud.on_delivered(&delivery, self.rto());
         }
         self.detect_spurious(now, prior_una, dsack, echo_ms, &delivery);
         let newly_lost = self.detect_losses(now);
@@ -244,7 +253,7 @@ impl Sender {
             self.rto_start = now; // RFC 6298 5.3
         }
         self.arm_loss_timer(now);
-        AckEffect { advanced, delivered: delivery.bytes }
+        AckEffect { advanced, delivered: delivery.bytes, black_hole }
     }
 
     /// `answers_duplicate`: what is delivered now arrived long ago, its own ACK was lost: no round trip.

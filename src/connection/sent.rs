@@ -54,6 +54,8 @@ pub(super) struct Delivery {
     highest_before: u64,
     /// Newly delivered bytes.
     pub(super) bytes: u64,
+    /// Length of the longest newly delivered segment.
+    pub(super) longest: u64,
     /// The most recently sent of the newly delivered segments, ambiguous retransmissions left out.
     pub(super) newest: Option<Sent>,
     /// RTT of the most recently sent segment, if its transmission is known.
@@ -74,6 +76,7 @@ impl Delivery {
             echo_ms,
             highest_before,
             bytes: 0,
+            longest: 0,
             newest: None,
             rtt: None,
             reordered: false,
@@ -96,6 +99,7 @@ impl Delivery {
 
     pub(super) fn add(&mut self, sent: &Sent) {
         self.bytes += sent.len();
+        self.longest = self.longest.max(sent.len());
         if sent.transmissions == 1 {
             self.reordered |= sent.end < self.highest_before;
             self.original_sent_at = Some(self.original_sent_at.map_or(sent.sent_at, |t| t.min(sent.sent_at)));

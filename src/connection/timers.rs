@@ -41,6 +41,7 @@ impl Connection {
             self.snd.paced_until.filter(|_| transmits),
             self.rcv.acks.deadline(),
             self.persist.map(|(at, _)| at),
+            self.path_deadline(),
             self.stalled_since.map(|since| since + self.config.user_timeout),
             self.keepalive_deadline(),
             self.idle_deadline(),
@@ -90,6 +91,7 @@ impl Connection {
         self.rcv.acks.handle_timeout(now);
         if self.state.may_transmit_data() {
             self.handle_loss(now);
+            self.handle_path_timeout(now);
         }
         if let Some((at, probes)) = self.persist
             && at <= now
@@ -104,6 +106,9 @@ impl Connection {
         self.snd.paced_until = self.snd.paced_until.filter(|at| *at > now);
         let timeouts = self.snd.rto_count;
         self.snd.handle_loss_timeout(now);
+        if self.snd.rto_count > timeouts {
+            self.watch_black_hole(now);
+        }
         if self.snd.rto_count > timeouts && self.state == State::LastAck && self.snd.is_data_acked() {
             self.last_ack_timeouts += 1;
             let is_silent = now - self.snd.last_heard >= LAST_ACK_SILENCE;

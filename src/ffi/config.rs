@@ -16,7 +16,7 @@ use super::types::rtcp_cc::*;
 use super::types::rtcp_config;
 use super::types::rtcp_error::*;
 use super::types::rtcp_option::{self, *};
-use crate::connection::{self, Algorithm, IntegrityMode};
+use crate::connection::{self, Algorithm, IntegrityMode, PathMtu};
 use crate::endpoint::EndpointConfig;
 
 /// Longest text option: an address with a scope is far shorter.
@@ -128,10 +128,10 @@ impl Settings {
     }
 
     fn connection_config(&self) -> connection::Config {
-        let base = connection::Config::default(); // 1,200 bytes until the path's MTU is discovered
+        let base = connection::Config::default();
         let mtu = self.size(RTCP_OPT_MTU);
         connection::Config {
-            max_datagram: if mtu == 0 { base.max_datagram } else { mtu },
+            mtu: if mtu == 0 { PathMtu::Discover } else { PathMtu::Fixed(mtu) },
             // Who sends larger datagrams takes them too: both ends of a jumbo path say the same.
             max_receive_datagram: base.max_receive_datagram.max(mtu),
             send_buffer: self.size(RTCP_OPT_SEND_BUFFER),
@@ -373,7 +373,7 @@ mod tests {
     fn defaults_become_the_documented_connection() {
         let config = Settings::default().endpoint_config().unwrap();
         assert_eq!(config.connection, connection::Config::default());
-        assert_eq!(config.connection.max_datagram, 1200);
+        assert_eq!(config.connection.mtu, PathMtu::Discover);
         assert_eq!(config.connection.send_buffer, 4 << 20);
         assert_eq!(config.connection.recv_buffer, 16 << 20);
         assert_eq!(config.connection.connect_timeout, Duration::from_secs(30));
@@ -405,7 +405,10 @@ mod tests {
         assert_eq!(config.connection.algorithm, Algorithm::Fixed { window: 4096 });
         assert_eq!(config.connection.keepalive, Some(Duration::from_millis(1500)));
         assert_eq!(config.connection.integrity, IntegrityMode::Require);
-        assert_eq!((config.connection.max_datagram, config.connection.max_receive_datagram), (548, 1472));
+        assert_eq!(
+            (config.connection.mtu, config.connection.max_receive_datagram),
+            (PathMtu::Fixed(548), 1472)
+        );
         assert_eq!(config.socket, Some(7));
         assert_eq!(config.ack_to, Some("[2001:db8::1]:9".parse().unwrap()));
         assert_eq!(config.bind.as_deref(), Some("192.0.2.1"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rtcp::connection::{Algorithm, Config, IntegrityMode};
+use rtcp::connection::{Algorithm, Config, IntegrityMode, PathMtu};
 use rtcp::emulator::{BurstLoss, Impairments, LinkStats, Outage, RateStep, Rng, Window};
 use rtcp::endpoint::Mux;
 use rtcp::endpoint::mux::MuxConfig;
@@ -162,10 +162,11 @@ fn rate_faults(dice: &mut Dice, link: &mut Impairments) {
     }
 }
 
-fn connection_config(dice: &mut Dice, max_datagram: usize, integrity: IntegrityMode) -> Config {
+fn connection_config(dice: &mut Dice, datagram: usize, integrity: IntegrityMode) -> Config {
     let buffer = |dice: &mut Dice| if dice.one_in(3) { dice.scale(4e3, 64e3) as usize } else { 1 << 20 };
     Config {
-        max_datagram,
+        // 1,200 is where discovery begins: it goes on from there, into the holes.
+        mtu: if datagram == 1200 { PathMtu::Discover } else { PathMtu::Fixed(datagram) },
         send_buffer: buffer(dice),
         recv_buffer: buffer(dice),
         connect_timeout: seconds(900),

@@ -8,6 +8,7 @@ mod hostile;
 mod liveness;
 mod pacing;
 mod pair;
+mod pmtud;
 mod recovery;
 mod resets;
 mod scoreboard;

@@ -363,7 +363,7 @@ impl Mux {
             watched: event::READABLE,
             pending: 0,
             raised: 0,
-            max_segments: (output::MAX_TRANSMIT / config.max_datagram.max(1)).max(1),
+            max_segments: (output::MAX_TRANSMIT / config.mtu.initial().max(1)).max(1),
             linger_until: None,
             end: None,
             fallback: None,
