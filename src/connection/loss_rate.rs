@@ -84,4 +84,14 @@ mod tests {
         rate.on_delivered(300);
         assert_eq!(rate.worthwhile_copies(), 1, "old losses are forgotten");
     }
+
+    #[test]
+    fn silence_is_a_verdict_once_chance_does_not_explain_it() {
+        let verdict_at = |lost: f32| LossRate { lost, sent: MEMORY }.verdict();
+        assert_eq!(LossRate::default().verdict(), 3);
+        assert_eq!(verdict_at(0.01 * (MEMORY + PRIOR)), 3);
+        assert_eq!(verdict_at(0.2 * (MEMORY + PRIOR)), 5, "0.36^5 < 0.01");
+        assert_eq!(verdict_at(0.5 * (MEMORY + PRIOR)), 17);
+        assert_eq!(verdict_at(MEMORY), 20);
+    }
 }
