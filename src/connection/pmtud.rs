@@ -34,7 +34,7 @@ pub(super) struct Pmtud {
     base_payload: u64,
     /// Smallest size taken to be too large.
     too_large: usize,
-    /// This search has begun: its first candidate, the largest, has failed.
+    /// The first candidate of this search, the largest, has failed.
     is_narrowed: bool,
     candidate: Option<Candidate>,
     /// When the search goes on. Counts only while data flows.
@@ -62,15 +62,20 @@ struct Hole {
     since: Time,
     /// Such segments sent.
     misses: u32,
-    /// How many misses are a verdict, by the loss rate when it began: what the hole itself takes is no
-    /// property of the path.
-    verdict: u32,
+    /// The loss rate when it began: what the hole itself takes is no property of the path.
+    rate: LossRate,
     timeouts: u32,
     /// Number of the first PROBE of the base size, once there is one.
     first: Option<u64>,
     is_probe_due: bool,
     /// The path carries the base size: a PROBE of it was answered.
     is_path_alive: bool,
+}
+
+impl Hole {
+    fn is_beyond_chance(&self) -> bool {
+        self.misses >= self.rate.verdict()
+    }
 }
 
 impl Pmtud {
@@ -167,8 +172,8 @@ impl Pmtud {
         Some((size, self.nonce(size, number)))
     }
 
-    /// SplitMix64 over a seed that only this connection's ends know: off the path nobody can guess it, and on
-    /// the path nobody needs to. (A peer that could would deceive itself: what it says has passed is sent.)
+    /// SplitMix64 over the ISN and the timestamp offset, both keyed secrets: off the path nobody can guess it,
+    /// on the path nobody needs to. (A peer that could would deceive itself: what it says has passed is sent.)
     fn nonce(&self, size: usize, number: u64) -> [u8; 8] {
         let step = (number << 16) | size as u64; // sizes are below 2^16
         let mut z = self.seed.wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -200,7 +205,7 @@ impl Pmtud {
             let hole = self.hole.get_or_insert_with(|| Hole {
                 since: now,
                 misses: 0,
-                verdict: rate.verdict(),
+                rate,
                 timeouts: 0,
                 first: None,
                 is_probe_due: false,
@@ -218,7 +223,7 @@ impl Pmtud {
         }
         self.hole.is_some_and(|hole| {
             let is_newer = delivery.rated.is_some_and(|sent| sent.sent_at > hole.since + rto);
-            is_newer && hole.misses >= hole.verdict && delivery.now - hole.since >= HOLE_TIMEOUTS * rto
+            is_newer && delivery.now - hole.since >= HOLE_TIMEOUTS * rto && hole.is_beyond_chance()
         })
     }
 
@@ -228,17 +233,19 @@ impl Pmtud {
         let Some(hole) = &mut self.hole else { return false };
         hole.timeouts += 1;
         hole.is_probe_due = true;
-        hole.is_path_alive && hole.timeouts >= HOLE_TIMEOUTS && hole.misses >= hole.verdict
+        hole.is_path_alive && hole.timeouts >= HOLE_TIMEOUTS && hole.is_beyond_chance()
     }
 
     /// To the base; after a pause a search up to the size that failed, beginning with it, as it may yet have
-    /// been an outage.
-    fn fall_back(&mut self, now: Time, pause: Duration) {
-        self.restart(self.size + 1);
+    /// been an outage. Returns the loss rate before the hole.
+    fn fall_back(&mut self, now: Time, pause: Duration) -> Option<LossRate> {
+        if self.size > BASE {
+            self.restart(self.size + 1);
+        }
         self.size = BASE;
-        self.hole = None;
         self.timer = Some(now + (pause * 2u32.pow(self.fallbacks.min(16))).min(RAISE_TIMER));
         self.fallbacks = self.fallbacks.saturating_add(1);
+        self.hole.take().map(|hole| hole.rate)
     }
 }
 
@@ -318,8 +325,8 @@ impl Connection {
     pub(super) fn leave_black_hole(&mut self, now: Time) {
         log::debug!("{} {} bytes do not pass any more", self.identity, self.datagram_size());
         let pause = self.probe_timer();
-        self.snd.pmtud.fall_back(now, pause);
+        let rate = self.snd.pmtud.fall_back(now, pause);
         self.set_payload(self.terms.segment_payload(BASE));
-        self.snd.recut(now);
+        self.snd.recut(now, rate);
     }
 }

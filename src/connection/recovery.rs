@@ -253,14 +253,14 @@ impl Sender {
     }
 
     /// Segments have become smaller because larger ones vanish: those in flight leave anew. What was learned
-    /// from their loss is forgotten, and no late ACK may put them back as they were.
-    pub(super) fn recut(&mut self, now: Time) {
+    /// from their loss gives way to the `rate` before, and no late ACK puts them back as they were.
+    pub(super) fn recut(&mut self, now: Time, rate: Option<LossRate>) {
         let fin = self.fin_queued.then(|| self.end());
-        self.board.mark_longer_lost(self.mss as u64, fin);
+        self.lost += self.board.mark_longer_lost(self.mss as u64, fin);
         self.undo = None;
         self.probe_due = false;
         self.backoff = 0;
-        self.loss_rate = LossRate::default();
+        self.loss_rate = rate.unwrap_or(self.loss_rate);
         self.timeout_due = self.board.has_lost();
         self.rto_start = now;
         self.arm_loss_timer(now);

@@ -313,13 +313,17 @@ impl Scoreboard {
     }
 
     /// No path carries what is longer than `max` (`fin`: as in [`Self::next_lost`]): all such are lost.
-    pub(super) fn mark_longer_lost(&mut self, max: u64, fin: Option<u64>) {
+    /// Returns how many.
+    pub(super) fn mark_longer_lost(&mut self, max: u64, fin: Option<u64>) -> u64 {
+        let mut count = 0;
         for index in 0..self.segments.len() {
             let s = &self.segments[index];
             if s.fate == Fate::Outstanding && s.len() > max + u64::from(fin == Some(s.end)) {
                 self.mark(index);
+                count += 1;
             }
         }
+        count
     }
 
     fn mark(&mut self, index: usize) -> u64 {

@@ -12,12 +12,12 @@ use crate::wire::{Extension, Integrity, Segment, crc_ok, ext_flags};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// 10 ms each way at 20 Mbit/s; datagrams above `mtu` vanish.
+/// 10 ms each way at 8 Mbit/s; datagrams above `mtu` vanish.
 fn link(mtu: usize) -> Impairments {
     Impairments {
         delay: ms(10),
-        rate_bit_per_s: Some(20_000_000),
-        queue_bytes: Some(100_000),
+        rate_bit_per_s: Some(8_000_000),
+        queue_bytes: Some(60_000),
         mtu: Some(mtu),
         ..Impairments::default()
     }
@@ -66,7 +66,7 @@ fn a_clean_path_carries_1472_bytes_within_a_second() {
 #[test]
 fn the_search_comes_within_16_bytes_of_what_the_path_carries() {
     for mtu in [1216, 1280, 1392, 1464] {
-        let mut pair = flowing(&Config::default(), link(mtu), 64 << 20);
+        let mut pair = flowing(&Config::default(), link(mtu), 24 << 20);
         let seen = watch(&mut pair);
         pair.run_for(ms(20_000));
         let size = size_of_a(&mut pair) as usize;
@@ -93,7 +93,7 @@ fn loss_both_ways_is_not_taken_for_a_small_mtu() {
     for seed in 0..10 {
         let lossy = Impairments { loss: 0.2, ..link(1472) };
         let mut pair = Pair::new(&Config::default(), lossy.clone(), lossy, seed);
-        pair.a.to_write = pattern(64 << 20, 3);
+        pair.a.to_write = pattern(24 << 20, 3);
         pair.run_for(ms(15_000));
         assert_eq!(size_of_a(&mut pair), 1472, "seed {seed}");
     }
@@ -101,7 +101,7 @@ fn loss_both_ways_is_not_taken_for_a_small_mtu() {
 
 #[test]
 fn an_outage_during_the_search_says_nothing_of_sizes() {
-    let mut pair = flowing(&Config::default(), link(1472), 64 << 20);
+    let mut pair = flowing(&Config::default(), link(1472), 24 << 20);
     let dead = Rc::new(RefCell::new(false));
     let is_dead = Rc::clone(&dead);
     pair.filter = Box::new(move |_, index, datagram| {
@@ -118,34 +118,26 @@ fn an_outage_during_the_search_says_nothing_of_sizes() {
 }
 
 #[test]
-fn an_mtu_that_shrinks_in_mid_transfer_costs_seconds_and_no_byte() {
-    let mut pair = flowing(&Config::default(), link(1472), 24 << 20);
-    let clean = flowing(&Config::default(), link(1472), 24 << 20).run_to_end(MINUTE);
+fn an_mtu_that_shrinks_twice_in_mid_transfer_costs_seconds_and_no_byte() {
+    let bytes = 20 << 20;
+    let clean = flowing(&Config::default(), link(1472), bytes).run_to_end(MINUTE);
+    let mut pair = flowing(&Config::default(), link(1472), bytes);
     pair.run_for(ms(1500));
     assert_eq!(size_of_a(&mut pair), 1472);
     pair.ab.set_impairments(link(1300));
-    pair.run_for(ms(1500));
+    pair.run_for(ms(1000));
     assert_eq!(size_of_a(&mut pair), 1200, "back to the base first");
     let before = pair.b.received.len();
-    pair.run_for(ms(100));
-    assert!(pair.b.received.len() > before, "data moves again");
-    pair.ab.set_impairments(link(1200));
-    let took = ms(3100) + pair.run_to_end(MINUTE);
-    pair.assert_exact();
-    assert_eq!(size_of_a(&mut pair), 1200);
-    assert!(took < clean + ms(5000), "{took:?}, without a hole {clean:?}");
-}
-
-#[test]
-fn a_size_found_later_is_given_up_as_well() {
-    let mut pair = flowing(&Config::default(), link(1300), 96 << 20);
-    pair.run_for(ms(20_000));
-    assert!((1284..=1300).contains(&size_of_a(&mut pair)));
+    pair.run_for(ms(500));
+    assert!(pair.b.received.len() > before + 300_000, "at full speed again");
+    pair.run_for(ms(13_000));
+    assert!((1284..=1300).contains(&size_of_a(&mut pair)), "then to what passes");
     pair.ab.set_impairments(link(1200));
     pair.run_for(ms(1000));
     assert_eq!(size_of_a(&mut pair), 1200);
-    pair.run_to_end(2 * MINUTE);
+    let took = ms(17_000) + pair.run_to_end(MINUTE);
     pair.assert_exact();
+    assert!(took < clean + ms(3000), "{took:?}, without a hole {clean:?}");
 }
 
 #[test]
@@ -181,7 +173,7 @@ fn small_segments_that_arrive_give_a_black_hole_away_without_a_timeout() {
 
 #[test]
 fn an_outage_is_no_black_hole() {
-    let mut pair = flowing(&Config::default(), link(1472), 16 << 20);
+    let mut pair = flowing(&Config::default(), link(1472), 10 << 20);
     pair.run_for(ms(1000));
     for i in 0..5 {
         pair.filter = Box::new(|_, _, _| false);
@@ -196,7 +188,7 @@ fn an_outage_is_no_black_hole() {
 
 #[test]
 fn after_a_hole_that_is_gone_the_size_comes_back() {
-    let mut pair = flowing(&Config::default(), link(1472), 64 << 20);
+    let mut pair = flowing(&Config::default(), link(1472), 24 << 20);
     pair.run_for(ms(1000));
     pair.ab.set_impairments(link(1200));
     pair.run_for(ms(1000));
@@ -230,7 +222,7 @@ fn an_unfinished_search_sleeps_with_its_connection_and_goes_on_with_the_data() {
     assert_eq!(pair.a.conn().poll_timeout(), None, "idle with a PROBE unanswered");
     let before = seen.borrow().0.len();
     assert!(before > 0);
-    pair.a.to_write.extend(pattern(48 << 20, 7));
+    pair.a.to_write.extend(pattern(24 << 20, 7));
     pair.run_for(ms(18_000));
     assert!((1384..=1400).contains(&size_of_a(&mut pair)), "{}", size_of_a(&mut pair));
     pair.run_for(MINUTE);
