@@ -41,7 +41,7 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    fn holds(self, mux: &Mux) -> bool {
+    pub(super) fn holds(self, mux: &Mux) -> bool {
         match self {
             Self::Condition { id, mask } => mux
                 .connection(id)
@@ -79,6 +79,8 @@ pub(super) struct Core {
     /// When the seat was last left, and how often the application has taken it.
     pub(super) left_at: Time,
     pub(super) turns: u64,
+    /// What the application's thread in the seat waits for: another's call may bring it about.
+    pub(super) driver_wants: Option<Wanted>,
     /// Until when whoever has the seat will sleep, while it sleeps.
     pub(super) sleeping_until: Option<Time>,
     pub(super) waiters: Vec<Waiter>,
@@ -107,6 +109,7 @@ impl Core {
             seat: Seat::Free,
             left_at: Time::ZERO,
             turns: 0,
+            driver_wants: None,
             sleeping_until: None,
             waiters: Vec::new(),
             io_thread: if io_thread { IoThread::Awake } else { IoThread::None },

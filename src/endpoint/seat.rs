@@ -119,9 +119,11 @@ impl Shared {
         if core.seat == Seat::Free {
             core.seat = Seat::Application;
             core.turns += 1;
+            core.driver_wants = Some(wait.wanted);
             let driven = self.drive(core, deadline);
             let mut core = driven.or_else(|error| self.give_up_seat(error))?;
             core.seat = Seat::Free;
+            core.driver_wants = None;
             core.left_at = udp::now();
             return Ok(core);
         }
@@ -186,7 +188,9 @@ impl Shared {
     fn give_up_seat(&self, error: CallError) -> Result<Guard<'_>, CallError> {
         let mut core = self.lock()?;
         core.seat = Seat::Free;
+        core.driver_wants = None;
         core.call_heir();
+        self.io_thread.notify_one();
         Err(error)
     }
 
@@ -217,7 +221,8 @@ impl Shared {
     /// Ends the sleep of whoever has the seat if there is something for it to do before it would wake.
     fn disturb_sleeper(&self, core: &Core) {
         let Some(until) = core.sleeping_until else { return };
-        if core.is_busy() || core.next_deadline().is_some_and(|next| next < until) {
+        let is_satisfied = core.driver_wants.is_some_and(|wanted| wanted.holds(&core.mux));
+        if is_satisfied || core.is_busy() || core.next_deadline().is_some_and(|next| next < until) {
             self.signals.poller.wake();
         }
     }

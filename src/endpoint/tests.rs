@@ -230,6 +230,38 @@ fn closing_from_another_thread_ends_a_wait() {
     client.abort(id).unwrap();
 }
 
+/// Runs `call` while this thread sleeps in `poll_events` and nothing comes from the network: the first record.
+fn event_by(server: &Endpoint, call: impl FnOnce() + Send) -> Event {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(100));
+            call();
+        });
+        let mut events = Vec::new();
+        assert_eq!(server.poll_events(&mut events, 1, Some(Duration::from_secs(5))).unwrap(), 1, "it slept on");
+        events[0]
+    })
+}
+
+#[test]
+fn what_another_thread_brings_about_ends_the_wait_of_the_one_who_drives() {
+    for io_thread in [true, false] {
+        let server = receiver(io_thread);
+        let (client, id) = dial(&server, true);
+        let peer = next_event(&server).conn;
+        let writable = event_by(&server, || server.watch(peer, event::WRITABLE).unwrap());
+        assert_eq!(writable.events, event::WRITABLE);
+        server.watch(peer, 0).unwrap();
+        server.finish(peer).unwrap();
+        client.finish(id).unwrap();
+        // Everything has crossed before anybody reads: reading the end is what ends the connection.
+        server.poll(peer, event::READABLE, LONG).unwrap();
+        server.flush(peer, LONG).unwrap();
+        let closed = event_by(&server, || assert!(recv(&server, peer, 9, NOW).unwrap().is_empty()));
+        assert_eq!((closed.events, closed.end), (event::CLOSED, Some(End::Orderly)));
+    }
+}
+
 /// Is the descriptor readable now, or within `wait`?
 fn readable(watch: &WaitSet, wait: Duration) -> bool {
     let mut ready = Vec::new();
