@@ -37,7 +37,11 @@ impl Endpoint {
             self.call(|core, now| core.mux.release(now, id, wait))?;
             return self.wake_waiters();
         }
-        self.call(|core, now| core.mux.close(now, id))?;
+        self.call(|core, now| {
+            core.mux.close(now, id)?;
+            self.shared.begin_closing(core);
+            Ok(())
+        })?;
         let begun = udp::now();
         let deadline = wait.map(|wait| begun + wait);
         let mut fin_deadline = None;
@@ -46,7 +50,7 @@ impl Endpoint {
             wanted: Wanted::Acked { id, bytes: u64::MAX },
             flag: &self.flag,
             limit: wait,
-            kind: Kind::Poll,
+            kind: Kind::Close,
         };
         let result = self.shared.wait(limit, |core, now| {
             let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
@@ -75,11 +79,11 @@ impl Endpoint {
                 log::debug!("{id:?} ended by itself");
             }
         }
-        core.call_all();
+        self.shared.begin_closing(&mut core);
         self.shared.leave(core);
         let mut result = Ok(());
         let mut events = Vec::new();
-        let limit = Wait { wanted: Wanted::Silence, flag: &self.flag, limit: wait, kind: Kind::Poll };
+        let limit = Wait { wanted: Wanted::Silence, flag: &self.flag, limit: wait, kind: Kind::Close };
         let waited = self.shared.wait(limit, |core, now| {
             core.mux.poll_events(now, usize::MAX, &mut events);
             for event in events.drain(..) {
@@ -129,7 +133,7 @@ impl Endpoint {
             wanted: Wanted::Silence,
             flag: &super::waker::WakeFlag::default(),
             limit: Some(until - udp::now()),
-            kind: Kind::Poll,
+            kind: Kind::Close,
         };
         match self.shared.wait(nobody, |core, _| core.mux.is_quiet().then_some(Ok(()))) {
             Ok(()) | Err(CallError::TimedOut) => Ok(()),
@@ -147,7 +151,7 @@ impl Endpoint {
         self.send_now(&mut core);
         core.mux.set_max_clients(0);
         core.closed_until = Some(udp::now() + linger);
-        core.call_all();
+        self.shared.begin_closing(&mut core);
         self.shared.leave(core);
         self.shared.io_thread.notify_one();
         self.shared.signals.poller.wake();

@@ -85,6 +85,8 @@ pub(super) struct Core {
     pub(super) sleeping_until: Option<Time>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) io_thread: IoThread,
+    /// The application is closing the endpoint: nobody but the closer goes on waiting.
+    pub(super) is_closing: bool,
     /// The application has closed the endpoint; it goes on answering until then.
     pub(super) closed_until: Option<Time>,
     pub(super) flags: HashMap<ConnId, Arc<WakeFlag>>,
@@ -113,6 +115,7 @@ impl Core {
             sleeping_until: None,
             waiters: Vec::new(),
             io_thread: if io_thread { IoThread::Awake } else { IoThread::None },
+            is_closing: false,
             closed_until: None,
             flags: HashMap::new(),
             descriptor_used: false,

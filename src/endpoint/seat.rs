@@ -56,6 +56,8 @@ pub(super) enum Kind {
     Transfer,
     /// It receives and sends what it can.
     Poll,
+    /// That, and it goes on although the endpoint is being closed: it is the closer's.
+    Close,
 }
 
 impl Shared {
@@ -76,20 +78,23 @@ impl Shared {
         let deadline = wait.limit.map(|limit| udp::now() + limit);
         let mut driven = false;
         // Without a thread a poll is the only time at which anything moves: even if it need not wait.
-        if wait.kind == Kind::Poll && core.io_thread == IoThread::None && core.seat == Seat::Free {
+        if wait.kind != Kind::Transfer && core.io_thread == IoThread::None && core.seat == Seat::Free {
             core = self.drive(core, Some(Time::ZERO))?;
             driven = true;
         }
         let result = loop {
             let now = udp::now();
-            if wait.kind == Kind::Poll && self.take_wake(&mut core, wait.flag) {
+            if core.is_closing && wait.kind != Kind::Close {
+                break Err(CallError::NotFound);
+            }
+            if wait.kind != Kind::Transfer && self.take_wake(&mut core, wait.flag) {
                 break Err(CallError::Interrupted);
             }
             if let Some(result) = attempt(&mut core, now) {
                 break result;
             }
             let expired = deadline.is_some_and(|deadline| deadline <= now);
-            let drives = wait.kind == Kind::Poll && !driven && core.seat == Seat::Free;
+            let drives = wait.kind != Kind::Transfer && !driven && core.seat == Seat::Free;
             if expired && !drives {
                 break Err(CallError::TimedOut);
             }
@@ -215,6 +220,15 @@ impl Shared {
     fn flush(&self, core: &mut Core) {
         if core.io_thread != IoThread::None {
             core.flush(udp::now(), &self.socket, &self.signals);
+        }
+    }
+
+    /// Ends every wait but those of the closer.
+    pub(super) fn begin_closing(&self, core: &mut Core) {
+        core.is_closing = true;
+        core.call_all();
+        if core.sleeping_until.is_some() {
+            self.signals.poller.wake();
         }
     }
 

@@ -262,6 +262,40 @@ fn what_another_thread_brings_about_ends_the_wait_of_the_one_who_drives() {
     }
 }
 
+#[test]
+fn closing_an_idle_endpoint_ends_the_waits_on_it_at_once() {
+    for io_thread in [true, false] {
+        let server = receiver(io_thread);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| server.poll_events(&mut Vec::new(), 1, LONG));
+            thread::sleep(Duration::from_millis(50));
+            let start = Instant::now();
+            server.close_receiver(NOW).unwrap();
+            assert!(matches!(waiting.join().unwrap(), Err(CallError::NotFound)));
+            assert!(start.elapsed() < Duration::from_secs(5));
+        });
+
+        // A close that waits for a peer which does not answer does not keep the others waiting.
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let (client, id) = Endpoint::sender(&config(io_thread), "127.0.0.1", port).unwrap();
+        client.send(id, b"x", LONG).unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let result = recv(&client, id, 9, LONG);
+                (result, Instant::now())
+            });
+            thread::sleep(Duration::from_millis(50));
+            let limit = Duration::from_secs(2);
+            let until = Instant::now() + limit;
+            assert!(matches!(client.close_connection(id, Some(limit)), Err(CallError::TimedOut)));
+            let (result, at) = waiting.join().unwrap();
+            assert!(matches!(result, Err(CallError::NotFound)), "{result:?}");
+            assert!(at < until, "the wait lasted as long as the close");
+        });
+    }
+}
+
 /// Is the descriptor readable now, or within `wait`?
 fn readable(watch: &WaitSet, wait: Duration) -> bool {
     let mut ready = Vec::new();
