@@ -238,7 +238,11 @@ fn event_by(server: &Endpoint, call: impl FnOnce() + Send) -> Event {
             call();
         });
         let mut events = Vec::new();
-        assert_eq!(server.poll_events(&mut events, 1, Some(Duration::from_secs(5))).unwrap(), 1, "it slept on");
+        assert_eq!(
+            server.poll_events(&mut events, 1, Some(Duration::from_secs(5))).unwrap(),
+            1,
+            "it slept on"
+        );
         events[0]
     })
 }
