@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar};
 
-use super::mux::{self, ConnId, Mux, event};
+use super::mux::{self, ConnId, Mux};
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
 use crate::udp::{Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, UdpIo, UdpSocket};
@@ -287,12 +287,9 @@ impl Core {
 
     /// Whether a record or a condition waits for the application.
     pub(super) fn has_news(&self, signals: &Signals) -> bool {
-        self.mux.has_events() || signals.any_wake()
+        self.mux.has_events() || signals.own.is_set()
     }
 }
-
-/// Conditions that a thread may wait for.
-pub(super) const CONDITIONS: u32 = event::READABLE | event::WRITABLE | event::ACKED;
 
 /// Errors that only a broken kernel reports and that nobody can act upon.
 fn warn_of(result: std::io::Result<()>) {

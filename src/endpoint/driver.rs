@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{CONDITIONS, Core, IoThread, Wanted};
+use super::core::{Core, IoThread, Wanted};
 use super::mux::{ConnId, Event, OpError, event};
 use super::seat::{Guard, Kind, Shared, Wait};
 use super::waker::WakeFlag;
@@ -73,6 +73,10 @@ impl Endpoint {
         });
         match result {
             Ok(()) => Ok(taken),
+            Err(CallError::Interrupted) if taken > 0 => {
+                self.waker(Some(id)).wake(); // which the next call is to answer
+                Ok(taken)
+            }
             Err(_) if taken > 0 => Ok(taken),
             Err(error) => Err(unwaited(error, wait)),
         }
@@ -151,7 +155,7 @@ impl Endpoint {
     /// `Interrupted`, `NotFound`; `Ended` once it has failed and nothing is left to read.
     pub fn poll(&self, id: ConnId, mask: u32, wait: Option<Duration>) -> Result<u32, CallError> {
         let own = self.own == Some(id);
-        let result = self.wait(id, mask & CONDITIONS, wait, Kind::Poll, |core, _| {
+        let result = self.wait(id, mask, wait, Kind::Poll, |core, _| {
             let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
             let failed = match connection.end() {
                 Some(End::Failed(error)) if connection.readable_bytes() == 0 => Some(error),

@@ -7,7 +7,7 @@ use std::{fmt, io};
 use super::core::Core;
 use super::mux::{ConnId, ConnectOptions, Mux};
 use super::seat::Shared;
-use super::waker::{Signals, WakeFlag};
+use super::waker::Signals;
 use super::{CallError, Endpoint, EndpointConfig};
 use crate::connection;
 use crate::udp::{self, UdpIo, UdpSocket};
@@ -147,7 +147,8 @@ impl Endpoint {
             // Detached: it ends by itself once the endpoint is closed and nobody needs an answer any more.
             drop(udp::spawn("rtcp-io", body).map_err(os("cannot start the I/O thread"))?);
         }
-        let endpoint = Arc::new(Self { shared, own, flag: Arc::new(WakeFlag::default()) });
+        let flag = Arc::clone(&shared.signals.own);
+        let endpoint = Arc::new(Self { shared, own, flag });
         if own.is_some() && config.io_thread {
             endpoint.shared.leave(endpoint.shared.lock()?);
         }

@@ -153,16 +153,20 @@ impl Shared {
     ) -> Result<Guard<'a>, CallError> {
         let now = udp::now();
         core.flush(now, &self.socket, &self.signals);
+        let mut woken = false;
         if core.descriptor_raised && self.signals.news.is_none() {
             // The descriptor that programs watch is the one to sleep on: it must not end the sleep.
             core.descriptor_raised = false;
             self.signals.poller.clear_wake();
-            if self.signals.any_wake() {
+            // What was cleared may have been the wake of a signal that came just now, perhaps for this thread.
+            woken = self.signals.any_wake();
+            if woken {
                 core.call_all();
             }
         }
         let until = core.next_deadline().into_iter().chain(deadline).min();
-        let timeout = if core.is_busy() { Some(Duration::ZERO) } else { until.map(|until| until - now) };
+        let timeout =
+            if core.is_busy() || woken { Some(Duration::ZERO) } else { until.map(|until| until - now) };
         let ready = if timeout == Some(Duration::ZERO) {
             self.signals.poller.wait(timeout)
         } else {
@@ -259,8 +263,11 @@ impl Shared {
         core.descriptor_raised = raise;
         // A wake may have come between the look and the clearing.
         if !raise && self.signals.any_wake() {
-            self.raise_descriptor(true);
-            core.descriptor_raised = true;
+            core.call_all();
+            core.descriptor_raised = self.signals.own.is_set();
+            if core.descriptor_raised {
+                self.raise_descriptor(true);
+            }
         }
     }
 

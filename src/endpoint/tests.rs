@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::mux::event;
 use super::{CallError, ConnId, Endpoint, EndpointConfig, Event, Phase};
-use crate::connection::{End, Error};
+use crate::connection::{self, End, Error};
 use crate::udp::WaitSet;
 
 const SECOND: Option<Duration> = Some(Duration::from_secs(1));
@@ -280,8 +280,7 @@ fn closing_an_idle_endpoint_ends_the_waits_on_it_at_once() {
         });
 
         // A close that waits for a peer which does not answer does not keep the others waiting.
-        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = silent.local_addr().unwrap().port();
+        let (_silent, port) = silence();
         let (client, id) = Endpoint::sender(&config(io_thread), "127.0.0.1", port).unwrap();
         client.send(id, b"x", LONG).unwrap();
         thread::scope(|scope| {
@@ -298,6 +297,71 @@ fn closing_an_idle_endpoint_ends_the_waits_on_it_at_once() {
             assert!(at < until, "the wait lasted as long as the close");
         });
     }
+}
+
+#[test]
+fn everybody_who_waits_for_the_handshake_is_told_of_it() {
+    for io_thread in [true, false] {
+        let (_silent, never) = silence();
+        let (reserved, port) = silence();
+        let client = receiver(io_thread);
+        let (first, _) = client.connect("127.0.0.1", never, 0, None).unwrap();
+        let (second, _) = client.connect("127.0.0.1", port, 0, None).unwrap();
+        thread::scope(|scope| {
+            // One drives, for a peer that never answers; the other must be called by it.
+            let driver = scope.spawn(|| client.poll(first, event::CONNECTED, Some(Duration::from_secs(4))));
+            thread::sleep(Duration::from_millis(50));
+            let called = scope.spawn(|| client.poll(second, event::CONNECTED, LONG));
+            thread::sleep(Duration::from_millis(50));
+            drop(reserved);
+            let server = Endpoint::receiver(&config(true), Some("127.0.0.1"), port).unwrap();
+            assert_eq!(called.join().unwrap().unwrap(), event::CONNECTED);
+            assert!(!driver.is_finished(), "called only when the driver left");
+            client.waker(Some(first)).wake();
+            assert!(matches!(driver.join().unwrap(), Err(CallError::Interrupted)));
+            server.close_receiver(NOW).ok();
+        });
+    }
+}
+
+#[test]
+fn a_short_count_does_not_use_up_a_wake() {
+    let (_silent, port) = silence();
+    let small = connection::Config { send_buffer: 1 << 16, ..connection::Config::default() };
+    let own = EndpointConfig { connection: small, ..config(true) };
+    let (client, id) = Endpoint::sender(&own, "127.0.0.1", port).unwrap();
+    let waker = client.waker(Some(id));
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| client.send(id, &pattern(1 << 20), LONG));
+        thread::sleep(Duration::from_millis(50));
+        waker.wake();
+        let taken = sending.join().unwrap().unwrap();
+        assert!(taken > 0 && taken < 1 << 20, "{taken}");
+    });
+    assert!(matches!(client.send(id, b"x", LONG), Err(CallError::Interrupted)));
+    assert!(matches!(client.send(id, b"x", NOW), Err(CallError::WouldBlock)), "once");
+}
+
+#[test]
+fn a_wake_for_a_connection_does_not_keep_the_receiver_s_descriptor_readable() {
+    for io_thread in [true, false] {
+        let server = receiver(io_thread);
+        let descriptor = watch(&server);
+        let (_silent, port) = silence();
+        let (id, _) = server.connect("127.0.0.1", port, 0, None).unwrap();
+        assert_eq!(server.poll_events(&mut Vec::new(), 1, NOW).unwrap(), 0);
+        server.waker(Some(id)).wake();
+        assert_eq!(server.poll_events(&mut Vec::new(), 1, NOW).unwrap(), 0);
+        assert!(!readable(&descriptor, Duration::from_millis(100)), "no poll would end that");
+        assert!(matches!(recv(&server, id, 9, LONG), Err(CallError::Interrupted)), "remembered");
+    }
+}
+
+/// A port where nobody answers, as long as the socket lives.
+fn silence() -> (std::net::UdpSocket, u16) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }
 
 /// Is the descriptor readable now, or within `wait`?
