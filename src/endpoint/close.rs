@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::core::{Core, IoThread, Wanted};
 use super::mux::ConnId;
-use super::seat::{Kind, Wait};
+use super::seat::{Alarm, Kind, Wait};
 use super::{CallError, Endpoint};
 use crate::connection::{Connection, End};
 use crate::time::Time;
@@ -70,6 +70,7 @@ impl Endpoint {
     pub fn close_receiver(&self, wait: Option<Duration>) -> Result<(), CallError> {
         let begun = udp::now();
         let mut linger = LINGER;
+        let _alarm = Alarm(&self.shared);
         let mut core = self.open()?;
         core.mux.set_max_clients(0);
         for id in core.mux.held_ids() {
@@ -143,6 +144,7 @@ impl Endpoint {
 
     /// The endpoint is closed: every later call is told so, the I/O thread goes on for `linger`.
     pub(super) fn retire(&self, linger: Duration) -> Result<(), CallError> {
+        let _alarm = Alarm(&self.shared);
         let mut core = self.shared.lock()?;
         if let Some(id) = self.own {
             // Gone already after an abort.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::core::{Core, IoThread, Wanted};
 use super::mux::{ConnId, Event, OpError, event};
-use super::seat::{Guard, Kind, Shared, Wait};
+use super::seat::{Alarm, Guard, Kind, Shared, Wait};
 use super::waker::WakeFlag;
 use super::{CallError, Waker};
 use crate::connection::{Connection, End, State, Stats};
@@ -318,6 +318,7 @@ impl Endpoint {
         &self,
         call: impl FnOnce(&mut Core, Time) -> Result<R, OpError>,
     ) -> Result<R, CallError> {
+        let _alarm = Alarm(&self.shared);
         let mut core = self.open()?;
         let result = call(&mut core, udp::now());
         self.shared.leave(core);

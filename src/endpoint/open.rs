@@ -6,7 +6,7 @@ use std::{fmt, io};
 
 use super::core::Core;
 use super::mux::{ConnId, ConnectOptions, Mux};
-use super::seat::Shared;
+use super::seat::{Alarm, Shared};
 use super::waker::Signals;
 use super::{CallError, Endpoint, EndpointConfig};
 use crate::connection;
@@ -101,6 +101,7 @@ impl Endpoint {
         let (&first, rest) = addresses.split_first().ok_or_else(|| {
             CallError::Address(format!("{host} has no address that {local} can reach"), None)
         })?;
+        let _alarm = Alarm(&self.shared);
         let mut core = self.open()?;
         let base = config.map_or_else(|| core.mux.config().connection.clone(), |own| own.connection.clone());
         let options = ConnectOptions {

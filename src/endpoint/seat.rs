@@ -63,7 +63,7 @@ pub(super) enum Kind {
 impl Shared {
     /// The lock. A thread that panicked under it has left the mux in an unknown state.
     pub(super) fn lock(&self) -> Result<Guard<'_>, CallError> {
-        self.core.lock().map_err(|_| CallError::State("a bug in rtcp: the endpoint is dead after a panic"))
+        self.core.lock().map_err(|_| CallError::Dead)
     }
 
     /// Tries `attempt` until it has a result, driving or waiting for the driver in between. It is tried once
@@ -324,20 +324,19 @@ impl Shared {
 
 /// Sleeps on a condition variable, at most `limit`.
 fn sleep<'a>(core: Guard<'a>, condvar: &Condvar, limit: Option<Duration>) -> Result<Guard<'a>, CallError> {
-    let dead = CallError::State("a bug in rtcp: the endpoint is dead after a panic");
     match limit {
-        Some(limit) => condvar.wait_timeout(core, limit).map(|(core, _)| core).map_err(|_| dead),
-        None => condvar.wait(core).map_err(|_| dead),
+        Some(limit) => condvar.wait_timeout(core, limit).map(|(core, _)| core).map_err(|_| CallError::Dead),
+        None => condvar.wait(core).map_err(|_| CallError::Dead),
     }
 }
 
 /// After a panic under the lock, calls everybody who sleeps: they find the lock poisoned. Must be made before
 /// the lock is taken, so that it is dropped after it.
-struct Alarm<'a>(&'a Shared);
+pub(super) struct Alarm<'a>(pub(super) &'a Shared);
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if self.0.core.is_poisoned() {
             self.0.core.lock().unwrap_or_else(PoisonError::into_inner).call_all();
             self.0.io_thread.notify_all();
             self.0.signals.poller.wake();

@@ -357,6 +357,37 @@ fn a_wake_for_a_connection_does_not_keep_the_receiver_s_descriptor_readable() {
     }
 }
 
+#[test]
+fn a_panic_in_one_call_ends_every_other_with_its_own_error() {
+    for io_thread in [true, false] {
+        let server = receiver(io_thread);
+        let thread_lives = Arc::downgrade(&server.shared);
+        thread::scope(|scope| {
+            let waits = [(); 2].map(|()| {
+                let server = &server;
+                let waiting = scope.spawn(move || server.poll_events(&mut Vec::new(), 1, LONG));
+                thread::sleep(Duration::from_millis(50)); // one drives, one waits to be called
+                waiting
+            });
+            let panicking =
+                scope.spawn(|| server.call::<()>(|_, _| std::panic::resume_unwind(Box::new("a bug"))));
+            assert!(panicking.join().is_err());
+            let start = Instant::now();
+            for waiting in waits {
+                assert!(matches!(waiting.join().unwrap(), Err(CallError::Dead)));
+            }
+            assert!(start.elapsed() < Duration::from_secs(5), "left asleep");
+        });
+        assert!(matches!(server.close_receiver(LONG), Err(CallError::Dead)));
+        drop(server);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while thread_lives.strong_count() > 0 {
+            assert!(Instant::now() < deadline, "the I/O thread never ends");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 /// A port where nobody answers, as long as the socket lives.
 fn silence() -> (std::net::UdpSocket, u16) {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
