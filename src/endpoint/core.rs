@@ -1,6 +1,6 @@
 //! What one lock protects: the mux, its buffers, who drives, who waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar};
 
 use super::mux::{self, ConnId, Mux};
@@ -85,6 +85,8 @@ pub(super) struct Core {
     pub(super) sleeping_until: Option<Time>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) io_thread: IoThread,
+    /// Connections with a `send` that has queued some of its bytes and waits to queue the rest: it is its turn.
+    pub(super) sending: HashSet<ConnId>,
     /// The application is closing the endpoint: nobody but the closer goes on waiting.
     pub(super) is_closing: bool,
     /// The application has closed the endpoint; it goes on answering until then.
@@ -115,6 +117,7 @@ impl Core {
             sleeping_until: None,
             waiters: Vec::new(),
             io_thread: if io_thread { IoThread::Awake } else { IoThread::None },
+            sending: HashSet::new(),
             is_closing: false,
             closed_until: None,
             flags: HashMap::new(),

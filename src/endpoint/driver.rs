@@ -57,20 +57,27 @@ pub enum ConnOption {
 
 impl Endpoint {
     /// Queues bytes and sends what the window allows. Waits until all are taken; cut short after some were,
-    /// answers how many.
+    /// answers how many. Those of another thread do not come in between.
     ///
     /// # Errors
     /// `WouldBlock`, `TimedOut`, `Interrupted`, `Finished`, `NotFound`, `Ended`: nothing was taken.
     pub fn send(&self, id: ConnId, data: &[u8], wait: Option<Duration>) -> Result<usize, CallError> {
-        let mut taken = 0;
+        let (mut taken, mut has_turn) = (0, false);
         let result = self.wait(id, event::WRITABLE, wait, Kind::Transfer, |core, now| {
+            if !has_turn && core.sending.contains(&id) {
+                return None;
+            }
             match core.mux.write(now, id, &data[taken..]) {
                 Ok(count) => taken += count,
                 Err(OpError::WouldBlock) => {}
                 Err(error) => return Some(Err(error.into())),
             }
+            has_turn |= taken > 0 && taken < data.len() && core.sending.insert(id);
             (taken == data.len()).then_some(Ok(()))
         });
+        if has_turn {
+            self.end_turn(id)?;
+        }
         match result {
             Ok(()) => Ok(taken),
             Err(CallError::Interrupted) if taken > 0 => {
@@ -80,6 +87,14 @@ impl Endpoint {
             Err(_) if taken > 0 => Ok(taken),
             Err(error) => Err(unwaited(error, wait)),
         }
+    }
+
+    /// The next `send` may begin, if one waits for that.
+    fn end_turn(&self, id: ConnId) -> Result<(), CallError> {
+        let mut core = self.shared.lock()?;
+        core.sending.remove(&id);
+        self.shared.leave(core);
+        Ok(())
     }
 
     /// Waits for bytes and takes up to `buf.len()`; 0: the peer finished (or `buf` is empty).

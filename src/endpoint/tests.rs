@@ -388,6 +388,42 @@ fn a_panic_in_one_call_ends_every_other_with_its_own_error() {
     }
 }
 
+#[test]
+fn sends_of_several_threads_on_one_connection_stay_whole() {
+    const LEN: usize = 1 << 20;
+    for io_thread in [true, false] {
+        let server = receiver(true);
+        let small = connection::Config { send_buffer: 1 << 16, ..connection::Config::default() };
+        let own = EndpointConfig { connection: small, ..config(io_thread) };
+        let (client, id) = Endpoint::sender(&own, "127.0.0.1", server.local_addr().port()).unwrap();
+        thread::scope(|scope| {
+            // Another thread drives and calls the senders, who race for each piece of room.
+            let driver = scope.spawn(|| recv(&client, id, 1, LONG));
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                thread::scope(|senders| {
+                    for byte in [1u8, 2, 3] {
+                        let client = &client;
+                        senders
+                            .spawn(move || assert_eq!(client.send(id, &vec![byte; LEN], LONG).unwrap(), LEN));
+                    }
+                });
+                client.flush(id, LONG).unwrap();
+            });
+            let peer = next_event(&server).conn;
+            let mut bytes = Vec::new();
+            while bytes.len() < 3 * LEN {
+                bytes.extend(recv(&server, peer, 1 << 16, LONG).unwrap());
+            }
+            for message in bytes.chunks(LEN) {
+                assert!(message.iter().all(|byte| *byte == message[0]), "bytes of another in between");
+            }
+            server.send(peer, b"!", LONG).unwrap();
+            assert_eq!(driver.join().unwrap().unwrap(), b"!");
+        });
+    }
+}
+
 /// A port where nobody answers, as long as the socket lives.
 fn silence() -> (std::net::UdpSocket, u16) {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
