@@ -18,6 +18,10 @@ void cli_start(int argc, char **argv, const char *usage)
 {
     line.next = argv + (argc > 0);
     line.usage = usage;
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        printf("usage: %s\n", usage);
+        exit(0);
+    }
 }
 
 void cli_usage(const char *problem)

@@ -55,7 +55,8 @@ impl Sender {
         let fin = self.fin_queued.then(|| self.end());
         let (start, end) = self.board.next_lost(self.mss as u64, fin)?;
         let in_tail = self.copy_due().is_some() && self.board.undelivered() <= self.initial_window();
-        if !in_tail && !self.may_send(end - start) {
+        let is_exempt = in_tail || self.timeout_due;
+        if !is_exempt && !self.may_send(end - start) {
             self.cwnd_limited = true;
             return None;
         }
@@ -114,6 +115,7 @@ impl Sender {
         let was_idle = self.board.undelivered() == 0;
         if was_idle {
             self.rto_start = now; // RFC 6298 5.1
+            self.flight_began = now;
             self.cc.on_idle_restart(now, now - self.last_sent, self.rto());
         }
         let len = chunk.end - chunk.start;
@@ -131,8 +133,9 @@ impl Sender {
                 self.probe = Some(Probe { end: self.nxt, sent_at: now, is_retransmission: !is_new });
                 self.rto_start = now;
             }
-            Reason::Copy => self.copies_unheard += 1,
-            Reason::New | Reason::Lost => {}
+            Reason::Lost => self.timeout_due = false,
+            Reason::Copy => self.note_copy(now),
+            Reason::New => {}
         }
         if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {
             prr.on_sent(len);

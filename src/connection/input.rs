@@ -199,8 +199,9 @@ impl Connection {
         if !self.state.may_receive_data() {
             return; // beyond its own FIN: a fault of the peer's
         }
+        self.rcv.peer_segment = self.rcv.peer_segment.max(segment.payload.len());
         match self.rcv.buffer.insert(seq, segment.payload) {
-            Arrival::InOrder => self.rcv.acks.on_data(now, segment.payload.len(), self.snd.mss),
+            Arrival::InOrder => self.rcv.acks.on_data(now, segment.payload.len(), self.rcv.peer_segment),
             Arrival::Hole | Arrival::Duplicate | Arrival::Refused => self.rcv.acks.require_alone(),
         }
         if self.is_closed_by_app {

@@ -9,8 +9,8 @@ pub(super) struct LossRate {
 
 /// Transmissions remembered; older ones fade.
 const MEMORY: f32 = 64.0;
-/// Two imaginary arrivals keep one early loss from looking like a dead path.
-const PRIOR: f32 = 2.0;
+/// Imaginary arrivals: one early loss is no heavy loss.
+const PRIOR: f32 = 4.5;
 /// From here on loss is heavy; below, a second copy is not worth its bytes.
 const HEAVY: f32 = 0.2;
 
@@ -68,8 +68,8 @@ mod tests {
             rate.on_lost(1);
             rate.on_delivered(1);
         }
-        assert!((0.45..0.51).contains(&rate.probability()), "{}", rate.probability());
-        assert_eq!(rate.worthwhile_copies(), 4);
+        assert!((0.42..0.51).contains(&rate.probability()), "{}", rate.probability());
+        assert_eq!(rate.worthwhile_copies(), 3);
         rate.on_delivered(300);
         assert_eq!(rate.worthwhile_copies(), 1, "old losses are forgotten");
     }

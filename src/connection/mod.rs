@@ -35,6 +35,7 @@ mod ring;
 mod scoreboard;
 mod send_buffer;
 mod sender;
+mod sent;
 mod seq_space;
 mod state;
 mod stats;
@@ -121,6 +122,10 @@ const LAST_ACK_TIMEOUTS: u32 = 5;
 /// And if it was silent for so long, it is gone. Five timeouts may be less than a second of a dead link, and a
 /// peer that never sees our FIN waits in FIN-WAIT-2 for ever.
 const LAST_ACK_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Bounds of [`Connection::linger`]: a peer that lies about the round trip must not keep us for an hour.
+const LINGER_MIN: std::time::Duration = std::time::Duration::from_millis(200);
+const LINGER_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Connection {
     fn new(now: Time, config: &Config, identity: Identity, state: State) -> Self {
@@ -345,7 +350,7 @@ impl Connection {
     /// How long after the last ACK a closing side should stay to answer a repeated FIN.
     #[must_use]
     pub fn linger(&self) -> std::time::Duration {
-        (3 * self.snd.pto()).max(std::time::Duration::from_millis(200))
+        (3 * self.snd.pto()).clamp(LINGER_MIN, LINGER_MAX)
     }
 
     /// Bytes taken by `write` so far.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::scoreboard::Sent;
+use super::sent::Sent;
 use crate::time::Time;
 
 /// State of RFC 8985 section 5.2.

@@ -10,6 +10,8 @@ use crate::wire::SeqNum;
 
 /// Window offered before anything is known of the path; covers the initial window many times.
 const INITIAL_WINDOW: usize = 128 << 10;
+/// A peer that writes little at a time is not acknowledged for each scrap (RFC 9293 3.7.1's default MSS).
+const SEGMENT_MIN: usize = 536;
 /// A round trip shorter than this is measured by the batch, not by the path.
 const TUNING_ROUND_MIN: Duration = Duration::from_millis(2);
 /// RFC 7323 5.5: TS.Recent is invalid after 24 days of silence.
@@ -37,6 +39,8 @@ pub(super) struct Receiver {
     /// Last.ACK.sent of RFC 7323.
     pub(super) last_ack_sent: u64,
     ts_recent: Option<TsRecent>,
+    /// Largest payload the peer has sent: what a full-sized segment of its is.
+    pub(super) peer_segment: usize,
     /// Corrupt segments seen (the extension's flag bits carry it modulo 32).
     pub(super) corrupt: u64,
     /// Auto-tuning: a round began at, and this much was read since.
@@ -56,6 +60,7 @@ impl Receiver {
             shift: 0,
             last_ack_sent: 0,
             ts_recent: None,
+            peer_segment: SEGMENT_MIN,
             corrupt: 0,
             round_began: now,
             read_in_round: 0,

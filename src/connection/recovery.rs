@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::congestion::CongestionEvent;
 use super::prr::Prr;
-use super::scoreboard::Delivery;
 use super::sender::{Cause, Episode, LossTimer, Sender, Undo};
+use super::sent::Delivery;
 use crate::time::Time;
 
 /// Longest delay of an ACK by a peer with our extension (`ack_policy`).
@@ -31,8 +31,8 @@ const BACKOFF_ANSWERED: u32 = 1;
 const BACKOFF_MAX: u32 = 10;
 /// Copies of last segments are at least this far apart.
 const COPY_GAP_MIN: Duration = Duration::from_millis(10);
-/// Into silence, the gap between copies doubles after each of this many.
-const COPIES_PER_DOUBLING: u32 = 32;
+/// Copies keep their pace for so long beyond two round trips; then the gap grows with the silence.
+const COPIES_INTO_SILENCE: Duration = Duration::from_millis(200);
 
 impl Sender {
     /// RFC 8985 6.2 step 5; enters fast recovery on a new loss. Returns the bytes newly marked.
@@ -248,6 +248,14 @@ impl Sender {
             self.begin(now, Cause::Timeout, None);
         }
         self.rto_start = now;
+        self.timeout_due = self.board.has_lost();
+    }
+
+    /// A copy leaves; if the last round trip brought no answer, what it took of an earlier one was lost.
+    pub(super) fn note_copy(&mut self, now: Time) {
+        if now - self.last_heard.max(self.flight_began) > self.pto() {
+            self.loss_rate.on_lost(1);
+        }
     }
 
     /// When the next copy of a last segment is due: with nothing new to send, a lossy path and a flight
@@ -267,7 +275,9 @@ impl Sender {
             return None;
         }
         let per_round = (copies * outstanding).min(10);
-        let doublings = (self.copies_unheard / COPIES_PER_DOUBLING).min(16);
-        Some(self.last_sent + (srtt / per_round).max(COPY_GAP_MIN) * (1 << doublings))
+        let gap = (srtt / per_round).max(COPY_GAP_MIN);
+        let silence = self.last_sent - self.last_heard.max(self.flight_began);
+        let slower = silence.as_secs_f64() / (2 * srtt + COPIES_INTO_SILENCE).as_secs_f64();
+        Some(self.last_sent + gap.mul_f64(slower.max(1.0)))
     }
 }

@@ -4,114 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::congestion::RateSample;
+use super::sent::{Delivery, Fate, Sent};
 use crate::time::Time;
-
-/// What we believe of a segment's latest transmission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// In flight.
-    Outstanding,
-    /// Thought lost, to be sent again.
-    Lost,
-    /// Held by the peer beyond a hole; kept until acknowledged cumulatively (RFC 2018 section 8).
-    Sacked,
-}
-
-/// One segment as last transmitted. `start` and `end` count the FIN.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) sent_at: Time,
-    pub(super) fate: Fate,
-    /// How often it was sent; 1 = never again.
-    pub(super) transmissions: u16,
-    is_app_limited: bool,
-    /// Identifies this transmission among all.
-    transmission: u64,
-    // The connection's counters when it was sent (draft-cheng-iccrg-delivery-rate-estimation 3.2).
-    delivered: u64,
-    delivered_at: Time,
-    first_sent_at: Time,
-    tx_in_flight: u64,
-    lost: u64,
-}
-
-impl Sent {
-    const fn len(&self) -> u64 {
-        self.end - self.start
-    }
-}
-
-/// What one arriving ACK delivered, collected while it walks the scoreboard.
-#[derive(Debug)]
-pub(super) struct Delivery {
-    now: Time,
-    min_rtt: Duration,
-    /// TSecr as a tick of our own clock in ms, if timestamps are in use.
-    echo_ms: Option<u64>,
-    /// SND.FACK before this ACK.
-    highest_before: u64,
-    /// Newly delivered bytes.
-    pub(super) bytes: u64,
-    /// The most recently sent of the newly delivered segments, ambiguous retransmissions left out.
-    pub(super) newest: Option<Sent>,
-    /// RTT of the most recently sent segment, if its transmission is known.
-    pub(super) rtt: Option<Duration>,
-    /// A never-retransmitted segment below the highest delivered one arrived: the network reorders.
-    pub(super) reordered: bool,
-    /// Earliest send time among newly delivered segments that were sent once only.
-    pub(super) original_sent_at: Option<Time>,
-    /// The record for the rate sample: newest by transmission.
-    rated: Option<Sent>,
-}
-
-impl Delivery {
-    const fn new(now: Time, min_rtt: Duration, echo_ms: Option<u64>, highest_before: u64) -> Self {
-        Self {
-            now,
-            min_rtt,
-            echo_ms,
-            highest_before,
-            bytes: 0,
-            newest: None,
-            rtt: None,
-            reordered: false,
-            original_sent_at: None,
-            rated: None,
-        }
-    }
-
-    /// Which transmission the peer answers is unknown (RFC 8985 6.2 step 2, Karn): the answer came sooner
-    /// than any round trip, or echoes a timestamp from before the latest transmission.
-    fn is_ambiguous(&self, sent: &Sent) -> bool {
-        if sent.transmissions == 1 {
-            return false;
-        }
-        match self.echo_ms {
-            Some(echo) => echo < sent.sent_at.as_millis(),
-            None => self.now - sent.sent_at < self.min_rtt,
-        }
-    }
-
-    fn add(&mut self, sent: &Sent) {
-        self.bytes += sent.len();
-        if sent.transmissions == 1 {
-            self.reordered |= sent.end < self.highest_before;
-            self.original_sent_at = Some(self.original_sent_at.map_or(sent.sent_at, |t| t.min(sent.sent_at)));
-        }
-        let is_ambiguous = self.is_ambiguous(sent);
-        if self.rated.is_none_or(|r| sent.transmission > r.transmission) {
-            self.rated = Some(*sent);
-            // The ACK is its; those sent before tell no round trip: an outage may have taken their own ACKs.
-            let is_known = !is_ambiguous && (sent.transmissions == 1 || self.echo_ms.is_some());
-            self.rtt = is_known.then(|| self.now - sent.sent_at);
-        }
-        if !is_ambiguous && self.newest.is_none_or(|n| sent.transmission > n.transmission) {
-            self.newest = Some(*sent);
-        }
-    }
-}
 
 /// A transmission in order of time; stale once its segment was sent again, delivered or marked lost.
 #[derive(Clone, Copy, Debug)]
@@ -207,6 +101,7 @@ impl Scoreboard {
             end,
             sent_at: now,
             fate: Fate::Outstanding,
+            sacked_to: 0,
             transmissions: 1,
             is_app_limited: false,
             transmission: 0,
@@ -330,18 +225,26 @@ impl Scoreboard {
 
     /// The peer holds `start..end` beyond a hole. Only whole segments count (RFC 6675 section 4).
     pub(super) fn sack(&mut self, start: u64, end: u64, delivery: &mut Delivery) {
-        let mut index = self.segments.partition_point(|s| s.start < start);
-        while let Some(segment) = self.segments.get(index) {
-            if segment.end > end {
-                break;
-            }
+        let first = self.segments.partition_point(|s| s.start < start);
+        let (mut index, mut covered) = (first, 0);
+        while let Some(segment) = self.segments.get(index).filter(|s| s.end <= end) {
+            covered = segment.end;
             if segment.fate != Fate::Sacked {
                 let was = *segment;
                 self.segments[index].fate = Fate::Sacked;
+                self.segments[index].sacked_to = was.end;
                 self.deliver(was, delivery);
                 self.sacked += was.len();
+            } else if segment.sacked_to > segment.end && segment.sacked_to <= end {
+                // Known since an earlier ACK: the cost is that of what is new, not of the window.
+                covered = segment.sacked_to;
+                index = self.segments.partition_point(|s| s.start < covered);
+                continue;
             }
             index += 1;
+        }
+        if covered > 0 {
+            self.segments[first].sacked_to = self.segments[first].sacked_to.max(covered);
         }
     }
 

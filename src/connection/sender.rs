@@ -9,8 +9,9 @@ use super::prr::Prr;
 use super::rack::Rack;
 use super::recent_min::RecentMin;
 use super::rtt::RttEstimator;
-use super::scoreboard::{Delivery, Scoreboard};
+use super::scoreboard::Scoreboard;
 use super::send_buffer::SendBuffer;
+use super::sent::Delivery;
 use super::seq_space::SeqSpace;
 use crate::time::Time;
 use crate::wire::SeqNum;
@@ -115,8 +116,10 @@ pub(super) struct Sender {
     pub(super) rto_start: Time,
     pub(super) loss_timer: Option<(Time, LossTimer)>,
     pub(super) loss_rate: LossRate,
-    /// Copies of last segments sent since the peer was last heard.
-    pub(super) copies_unheard: u32,
+    /// When the segments in flight began to wait: nothing was before.
+    pub(super) flight_began: Time,
+    /// The retransmission timer has just fired: the first segment leaves whatever cwnd says (RFC 6298 5.4).
+    pub(super) timeout_due: bool,
     pub(super) last_sent: Time,
     /// When the peer's last acceptable segment came.
     pub(super) last_heard: Time,
@@ -159,7 +162,8 @@ impl Sender {
             rto_start: now,
             loss_timer: None,
             loss_rate: LossRate::default(),
-            copies_unheard: 0,
+            flight_began: now,
+            timeout_due: false,
             last_sent: now,
             last_heard: now,
             cwnd_limited: false,
@@ -318,7 +322,6 @@ impl Sender {
     /// The peer's connection answered, whatever it said.
     pub(super) fn on_heard(&mut self, now: Time) {
         self.last_heard = now;
-        self.copies_unheard = 0;
     }
 
     /// What may be in flight whatever the controller says: on a path that loses a fifth and more while the

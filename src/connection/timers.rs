@@ -128,7 +128,9 @@ impl Connection {
             self.opening.confirms += 1;
             self.rcv.acks.require();
             let gap = self.snd.pto() * 2u32.pow(self.opening.confirms.min(6));
-            self.opening.confirm_at = Some(now + gap.min(Duration::from_secs(15)));
+            let next = now + gap.min(Duration::from_secs(15));
+            // A listener that has said nothing by then is gone; whether to notice is keep-alive's business.
+            self.opening.confirm_at = Some(next).filter(|at| *at < self.opening.deadline);
         }
     }
 

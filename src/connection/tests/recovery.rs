@@ -6,7 +6,6 @@ use super::pair::{Pair, ms, pattern};
 use super::solo::{Peer, Sent, Solo};
 use crate::connection::sender::Cause;
 use crate::connection::{Config, IntegrityMode};
-use crate::time::Time;
 use crate::wire::{Flags, Options, SackBuffer, Segment};
 
 const MSS: usize = 1160;
@@ -131,23 +130,6 @@ fn the_timeout_doubles_into_silence_and_is_restored_by_an_answer() {
         let (backoff, after) = (solo.conn.snd.backoff, solo.conn.snd.rto());
         assert!(backoff == 0 && after <= 2 * rto, "{backoff} {after:?} {rto:?}");
     }
-}
-
-#[test]
-fn a_timeout_always_sends_the_first_unacknowledged_segment_again() {
-    let mut solo = Solo::client(&Config::default(), Peer::Plain);
-    solo.conn.write(solo.now, &vec![1; 3 * 1168]).unwrap();
-    solo.output();
-    // Later segments keep being sent, as an application with little to say does.
-    let first = solo.una(0);
-    let mut again: Vec<Time> = vec![];
-    let start = solo.now;
-    while solo.now - start < ms(700) {
-        solo.conn.write(solo.now, &[2; 600]).unwrap();
-        again.extend(solo.run(ms(10)).iter().filter(|(_, s)| s.segment().seq == first).map(|(t, _)| *t));
-    }
-    assert!(solo.conn.snd.rto_count > 0);
-    assert!(!again.is_empty(), "RFC 6298 5.4");
 }
 
 /// A flight is delayed, not lost: everything sent again was for nothing, and it is noticed.

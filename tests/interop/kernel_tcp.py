@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""The Linux kernel's TCP is the plain RFC 9293 peer: it talks to our programs through a TUN device.
+
+A shim moves segments between a TUN device and UDP: it takes the IPv4 header off or puts one on, and makes the
+checksum right for the other side's pseudo-header. The kernel knows nothing of our extension. Both roles:
+a C program of ours sends a file to a kernel socket; a kernel socket sends a file to our echo server and back.
+
+    sudo tests/interop/kernel_tcp.py DIR_OF_PROGRAMS     # a_send and b2_echo of tests/api-programs, built there
+
+Needs root and /dev/net/tun; exits 77 without them, 0 if every byte was right, 1 otherwise.
+"""
+import fcntl
+import hashlib
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+
+MTU = 1280
+BYTES = 4_000_000
+
+
+def fold(data):
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def with_checksum(segment, src, dst):
+    """The segment with the sum of RFC 9293 over this pseudo-header; zero addresses on our side."""
+    bare = segment[:16] + b"\0\0" + segment[18:]
+    pseudo = src + dst + struct.pack("!BBH", 0, 6, len(segment))
+    return bare[:16] + struct.pack("!H", fold(pseudo + bare) or 0xFFFF) + bare[18:]
+
+
+class Shim(threading.Thread):
+    """UDP on one side, the kernel's IP on the other. `peer`: where our program's UDP socket is, once known."""
+
+    def __init__(self, net, udp, peer=None):
+        super().__init__(daemon=True)
+        self.net, self.tun, self.udp, self.peer = net, net.tun, udp, peer
+        self.ids = 0
+
+    def run(self):
+        while True:
+            for ready in select.select([self.tun, self.udp], [], [])[0]:
+                if ready is self.udp:
+                    segment, self.peer = self.udp.recvfrom(65535)
+                    os.write(self.tun, self.packet(segment))
+                else:
+                    packet = os.read(self.tun, 65535)
+                    if packet[0] >> 4 == 4 and packet[9] == 6 and self.peer:
+                        segment = packet[(packet[0] & 15) * 4 : struct.unpack("!H", packet[2:4])[0]]
+                        zero = bytes(4)
+                        self.udp.sendto(with_checksum(segment, zero, zero), self.peer)
+
+    def packet(self, segment):
+        src, dst = socket.inet_aton(self.net.ours), socket.inet_aton(self.net.kernel)
+        self.ids = (self.ids + 1) & 0xFFFF
+        header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(segment), self.ids, 0x4000, 64, 6, 0, src, dst)
+        header = header[:10] + struct.pack("!H", fold(header)) + header[12:]
+        return header + with_checksum(segment, src, dst)
+
+
+class Net:
+    """A TUN device of its own: the kernel is `kernel` there, and routes `ours` to us."""
+
+    def __init__(self, number):
+        self.kernel, self.ours = f"10.99.{number}.1", f"10.99.{number}.2"
+        self.tun = os.open("/dev/net/tun", os.O_RDWR)
+        name = f"rtcptest{number}"
+        flags = 0x1001  # IFF_TUN | IFF_NO_PI
+        fcntl.ioctl(self.tun, 0x400454CA, struct.pack("16sH", name.encode(), flags))  # TUNSETIFF
+        for command in (f"addr add {self.kernel}/24 dev {name}", f"link set {name} mtu {MTU} up"):
+            subprocess.run(["ip", *command.split()], check=True)
+
+
+def read_all(sock):
+    digest = hashlib.sha256()
+    while data := sock.recv(65536):
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def ours_to_kernel(programs, net, data, path):
+    listener = socket.create_server((net.kernel, 0))
+    listener.settimeout(20)
+    port = listener.getsockname()[1]
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(("127.0.0.1", port))  # our program's inner destination port is its UDP destination port
+    Shim(net, udp).start()
+    sender = subprocess.Popen([f"{programs}/a_send", path, "127.0.0.1", str(port)])
+    connection, _ = listener.accept()
+    connection.settimeout(30)
+    digest = read_all(connection)
+    connection.close()
+    return digest == hashlib.sha256(data).hexdigest() and sender.wait(30) == 0
+
+
+def kernel_to_ours(programs, net, data):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([f"{programs}/b2_echo", str(port)])
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(("127.0.0.1", 0))
+    Shim(net, udp, ("127.0.0.1", port)).start()
+    try:
+        client = socket.create_connection((net.ours, port), timeout=20)
+        client.settimeout(30)
+        writer = threading.Thread(target=lambda: (client.sendall(data), client.shutdown(socket.SHUT_WR)))
+        writer.start()
+        digest = read_all(client)
+        writer.join()
+        return digest == hashlib.sha256(data).hexdigest()
+    finally:
+        server.kill()
+
+
+def main():
+    if os.geteuid() != 0 or not os.path.exists("/dev/net/tun"):
+        print("skipped: needs root and /dev/net/tun")
+        return 77
+    programs, data = sys.argv[1], os.urandom(BYTES)
+    results = {}
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        results["ours to the kernel"] = ours_to_kernel(programs, Net(71), data, file.name)
+    results["the kernel to our echo server and back"] = kernel_to_ours(programs, Net(72), data)
+    for name, ok in results.items():
+        print(f"{'ok  ' if ok else 'FAIL'} {name}: {BYTES} bytes", flush=True)
+    os._exit(0 if all(results.values()) else 1)  # the shims are threads that never end
+
+
+if __name__ == "__main__":
+    sys.exit(main())
