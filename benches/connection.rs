@@ -1,7 +1,6 @@
 //! Two connections in memory, no sockets: what one byte of a bulk transfer costs in `wire` and `connection`.
 //!
 //! `cargo bench --bench connection` prints the median of several runs.
-#![allow(missing_docs)]
 
 use std::time::{Duration, Instant};
 

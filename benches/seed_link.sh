@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The seed's own link, in real time and with the C programs: one way through 1 Mbit/s with an 8 KiB queue, ACKs
-# straight back. Prints a Markdown table of seconds per file; every file is compared.
+# The link of the program this library grew from (its seed), in real time and with the C programs: one way through
+# 1 Mbit/s with an 8 KiB queue, ACKs straight back. Prints a Markdown table of seconds per file; every file is compared.
 #
 #     make -C c-examples && benches/seed_link.sh [SEEDS] [AT_ONCE]
 #

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A file crosses a terrible link: sender -> udpl -> receiver, ACKs straight back, as in the set-up this library grew from.
 # Called by `make demo`. Environment: FILE (default: 1 MB of random bytes), LOSS and REORDER (percent), BIT_ERROR (per 100,000),
-# RATE (kbit/s), QUEUE (bytes), WINDOW (bytes; a fixed window, as the seed had), SEED; UDPL and BIN say where the programs are.
+# RATE (kbit/s), QUEUE (bytes), WINDOW (bytes; a fixed window, as that one had), SEED; UDPL and BIN say where the programs are.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 BIN=${BIN:-$here/../target/c-examples}

@@ -120,7 +120,7 @@ static int send_all(const void *data, size_t len)
     const unsigned char *p = data;
     while (len > 0) {
         int ready = rtcp_poll(connection, RTCP_EVENT_READABLE, 0);
-        if (ready != RTCP_OK && ready != RTCP_ETIMEDOUT)
+        if (ready != 0)
             return ready < 0 ? ready : EARLY_VERDICT; /* bytes are still to be sent: it can only be a refusal */
         rtcp_ssize n = rtcp_send(connection, p, len);
         if (n < 0 && n != RTCP_ETIMEDOUT)

@@ -15,7 +15,7 @@
  * - With RTCP_OPT_IO_THREAD 0 nothing moves but inside rtcp_poll(), rtcp_receiver_poll() and calls that wait.
  * - timeout_ms: -1 = no limit, 0 = do not wait. A signal does not end a wait; rtcp_wake() does.
  * - Out arguments are written on success only; a constructor that fails stores 0 in `*out`.
- * - A call that fails leaves its words, with the address or value at fault, for rtcp_last_error_message().
+ * - A call that fails leaves a text that names the address or value at fault: rtcp_last_error_message().
  * - After fork() the child gets RTCP_EFORKED for its parent's handles; rtcp_abort() and rtcp_config_free() still work, and it
  *   may make handles of its own. A log callback may call rtcp_strerror() only.
  * - exit() without rtcp_close() loses what is not yet acknowledged: no kernel goes on sending for you.
@@ -245,9 +245,9 @@ typedef enum rtcp_option {
 } rtcp_option;
 
 /**
- * Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: they hold as long as the
- * words say and are reported only while watched. The others are reported once, always
- * (rtcp_poll() returns them as long as they are true).
+ * Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: rtcp_receiver_poll() reports
+ * each as long as it holds, and only while it is watched. The others it reports once, watched or not. rtcp_poll() returns any
+ * of them as long as it is true.
  */
 typedef enum rtcp_event_bits {
   /**
@@ -293,11 +293,11 @@ typedef enum rtcp_state {
    */
   RTCP_STATE_CONNECTING = 2,
   /**
-   * Bytes can go both ways.
+   * This side has not finished: bytes can be sent. The peer may have: then rtcp_recv() returns 0 after the last byte.
    */
   RTCP_STATE_ESTABLISHED = 3,
   /**
-   * One side has finished or both have, and something is still to be delivered or read.
+   * This side has finished (rtcp_finish()), and the peer has not yet acknowledged it or not yet finished itself.
    */
   RTCP_STATE_FINISHING = 4,
   /**
@@ -349,7 +349,7 @@ typedef enum rtcp_cc {
    */
   RTCP_CC_CUBIC = 2,
   /**
-   * No congestion control: a fixed window of RTCP_OPT_WINDOW bytes (the seed's way; for links that are yours alone).
+   * No congestion control: a fixed window of RTCP_OPT_WINDOW bytes (not fair to others: for links that are yours alone).
    */
   RTCP_CC_FIXED = 3,
 } rtcp_cc;

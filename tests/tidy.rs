@@ -1,6 +1,5 @@
 //! Non-functional properties of the code itself: imports point one way, the core has no clock, `unsafe`
 //! stays behind its fence, files and functions stay short.
-#![allow(missing_docs)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,9 +14,22 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("endpoint", &["time", "wire", "connection", "udp"]),
     ("ffi", &["time", "connection", "endpoint", "udp"]),
 ];
-/// Only the driver, in the endpoint, knows the udp room; the rest of the endpoint is sans-IO.
-const SANS_IO: &[&str] =
-    &["src/time.rs", "src/wire/", "src/connection/", "src/emulator/", "src/endpoint/mux"];
+/// In the endpoint only the driver's files know the udp room; the mux and its tables are sans-IO.
+const SANS_IO: &[&str] = &[
+    "src/time.rs",
+    "src/wire/",
+    "src/connection/",
+    "src/emulator/",
+    "src/endpoint/cookies.rs",
+    "src/endpoint/half_open.rs",
+    "src/endpoint/key.rs",
+    "src/endpoint/mux",
+    "src/endpoint/secrets.rs",
+    "src/endpoint/slab.rs",
+    "src/endpoint/stateless.rs",
+    "src/endpoint/time_wait_table.rs",
+    "src/endpoint/timers.rs",
+];
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 

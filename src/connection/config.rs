@@ -75,6 +75,7 @@ impl Default for Config {
             max_receive_datagram: 1472,
             send_buffer: 4 << 20,
             recv_buffer: 16 << 20,
+            // Deviates from RFC 9293 MUST-23 (3 minutes): a program's user waits less than a kernel's.
             connect_timeout: Duration::from_secs(30),
             idle_timeout: None,
             keepalive: None,

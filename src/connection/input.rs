@@ -28,7 +28,7 @@ impl Connection {
         let outcome = match self.state {
             State::Closed | State::Listen => return,
             State::SynSent => self.handle_in_syn_sent(now, segment, datagram),
-            _ => self.handle_in_order(now, segment, datagram),
+            _ => self.handle_in_other_states(now, segment, datagram),
         };
         if outcome.is_err() {
             self.stats.packets_dropped += 1;
@@ -37,7 +37,8 @@ impl Connection {
         self.after(now);
     }
 
-    fn handle_in_order(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8]) -> Step {
+    /// RFC 9293 3.10.7.4, "Other States": all but CLOSED, LISTEN and SYN-SENT.
+    fn handle_in_other_states(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8]) -> Step {
         // Of the segment as it came: a SYN-ACK has K = 0, the ACK that it is then read as would not.
         let proof = self.check_integrity(segment, datagram)?;
         let opened = self.open_simultaneously(segment);
@@ -154,7 +155,8 @@ impl Connection {
         if self.state == State::TimeWait {
             return Err(Discard);
         }
-        // With the connection's own CRC it comes from the peer's connection itself: anywhere in the window.
+        // Deviates from RFC 5961 3.2: with the connection's own CRC it comes from the peer's connection itself,
+        // and counts anywhere in the window.
         if seq == self.rcv.nxt() || proof == Proof::Keyed {
             let error = if self.established { Error::Reset } else { Error::Refused };
             let both_finished = matches!(self.state, State::Closing | State::LastAck);
@@ -232,6 +234,7 @@ impl Connection {
     pub(super) fn enter_time_wait(&mut self, now: Time) {
         self.enter(State::TimeWait);
         self.time_wait_until = now + 2 * super::MSL;
+        // Deviates from RFC 9293 3.10.7.4, where the last ACK leaves once: see `docs/design.md`.
         self.farewells = self.snd.loss_rate.worthwhile_copies() - 1;
     }
 }

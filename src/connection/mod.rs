@@ -117,8 +117,8 @@ pub struct Connection {
     stats: Stats,
 }
 
-/// In LAST-ACK with all data acknowledged, this many unanswered FINs are enough for an orderly close: the
-/// peer has everything and is probably gone.
+/// Deviates from RFC 9293 3.6, which waits for the ACK: in LAST-ACK with all data acknowledged, this many
+/// unanswered FINs are enough for an orderly close. The peer has everything and is probably gone.
 const LAST_ACK_TIMEOUTS: u32 = 5;
 /// And if it was silent for so long, it is gone. Five timeouts may be less than a second of a dead link, and a
 /// peer that never sees our FIN waits in FIN-WAIT-2 for ever.
@@ -236,7 +236,6 @@ impl Connection {
     }
 
     /// Our timestamp clock: 1 ms ticks from a secret offset (RFC 7323 5.4).
-    #[allow(clippy::cast_possible_truncation)] // modulo 2^32 is the point
     fn ts_now(&self, now: Time) -> u32 {
         (now.as_millis() as u32).wrapping_add(self.identity.ts_offset)
     }

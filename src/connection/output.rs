@@ -145,7 +145,6 @@ impl Connection {
     fn template(&mut self, now: Time, flags: Flags, seq: u64) -> Segment<'static> {
         let timestamps =
             self.terms.timestamps.then(|| Timestamps { val: self.ts_now(now), ecr: self.rcv.ts_echo() });
-        #[allow(clippy::cast_possible_truncation)] // modulo 32 is the point
         let flags_byte = self.rcv.corrupt as u8 & ext_flags::CORRUPT_COUNT;
         let ext = self.keys.map(|_| Extension { flags: flags_byte, tail: &[] });
         let window = self.rcv.window_field(self.snd.mss);

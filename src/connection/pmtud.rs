@@ -202,7 +202,7 @@ impl Pmtud {
     /// `len` bytes of the stream leave.
     pub(super) fn on_sent(&mut self, now: Time, len: u64, rate: LossRate) {
         if len > self.base_payload {
-            let hole = self.hole.get_or_insert_with(|| Hole {
+            let hole = self.hole.get_or_insert(Hole {
                 since: now,
                 misses: 0,
                 rate,

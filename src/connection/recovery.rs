@@ -25,7 +25,7 @@ const RTO_MAX: Duration = Duration::from_secs(60);
 /// each 5 s until the user timeout burdens nobody.
 const RTO_MAX_EXTENSION: Duration = Duration::from_secs(5);
 /// While the peer was heard this recently, the back-off stays below `BACKOFF_ANSWERED` doublings
-/// (deviates from RFC 6298 5.5: at half loss both ways four timeouts in a row are ordinary).
+/// (Deviates from RFC 6298 5.5: at half loss both ways four timeouts in a row are ordinary.)
 const ANSWERED: Duration = Duration::from_secs(10);
 const BACKOFF_ANSWERED: u32 = 1;
 /// 2^10 times the smallest RTO is beyond RTO_MAX.
@@ -275,6 +275,7 @@ impl Sender {
 
     /// When the next copy of a last segment is due: with nothing new to send, a lossy path and a flight
     /// within the initial window, each last segment is sent as often per round trip as its loss is worth.
+    /// (Deviates from RFC 6298 5.4, one retransmission per timeout.)
     pub(super) fn copy_due(&self) -> Option<Time> {
         let outstanding = self.board.outstanding_segments() as u32;
         let copies = self.loss_rate.worthwhile_copies();

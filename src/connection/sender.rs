@@ -333,9 +333,9 @@ impl Sender {
         self.last_heard = now;
     }
 
-    /// What may be in flight whatever the controller says: on a path that loses a fifth and more while the
-    /// round trip shows no standing queue, loss says nothing of congestion, and half the initial window that
-    /// RFC 6928 holds safe on an unknown path stays safe. (`docs/design.md`, deviations.)
+    /// What may be in flight whatever the controller says. Deviates from RFC 5681 3.1, where loss alone
+    /// decides: on a path that loses a fifth and more while the round trip shows no standing queue, loss says
+    /// nothing of congestion, and half the initial window that RFC 6928 holds safe on an unknown path stays safe.
     fn lossy_floor(&self) -> u64 {
         let queue = self.recent_rtt.min().saturating_sub(self.rtt.min_rtt());
         let no_queue = queue <= self.rtt.min_rtt() / 4 + QUEUE_TOLERANCE;

@@ -86,7 +86,8 @@ impl Delivery {
     }
 
     /// Which transmission the peer answers is unknown (RFC 8985 6.2 step 2, Karn): the answer came sooner
-    /// than any round trip, or echoes a timestamp from before the latest transmission.
+    /// than any round trip, or echoes a timestamp from before the latest transmission. Deviates from RFC 6298
+    /// section 3 (Karn): a retransmission whose timestamp is echoed is known, and gives a sample.
     fn is_ambiguous(&self, sent: &Sent) -> bool {
         if sent.transmissions == 1 {
             return false;

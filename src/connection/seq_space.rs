@@ -17,8 +17,7 @@ impl SeqSpace {
         self.isn
     }
 
-    /// The number as it goes on the wire.
-    #[allow(clippy::cast_possible_truncation)] // modulo 2^32 is the point
+    /// The number as it goes on the wire, modulo 2^32.
     pub(super) fn wrap(self, unwrapped: u64) -> SeqNum {
         self.isn + unwrapped as u32
     }

@@ -3,7 +3,7 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
-/// Counters and gauges; `docs` of the C header's `rtcp_stats` say what each is.
+/// Counters and gauges; `rtcp_stats` in the C header is made of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Bytes accepted from the application.

@@ -25,6 +25,8 @@ pub enum CallError {
     Address(String, Option<i32>),
     /// Not in a state that allows the call.
     State(&'static str),
+    /// A bug in this crate: a thread panicked in the middle of a change, and the endpoint is of no more use.
+    Dead,
     /// Sending after `finish`.
     Finished,
     /// No such connection (any more).
@@ -45,6 +47,7 @@ impl fmt::Display for CallError {
             Self::Os(error, what) => write!(f, "{what}: {error}"),
             Self::Invalid(why) | Self::Address(why, _) | Self::NotSupported(why) => f.write_str(why),
             Self::State(why) => f.write_str(why),
+            Self::Dead => f.write_str("a bug in rtcp: the endpoint is dead after a panic"),
             Self::Finished => f.write_str("sending after finish"),
             Self::NotFound => f.write_str("no such connection"),
             Self::Ended(error) => error.fmt(f),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::core::{Core, IoThread, Wanted};
 use super::mux::ConnId;
-use super::seat::{Kind, Wait};
+use super::seat::{Alarm, Kind, Wait};
 use super::{CallError, Endpoint};
 use crate::connection::{Connection, End};
 use crate::time::Time;
@@ -37,7 +37,11 @@ impl Endpoint {
             self.call(|core, now| core.mux.release(now, id, wait))?;
             return self.wake_waiters();
         }
-        self.call(|core, now| core.mux.close(now, id))?;
+        self.call(|core, now| {
+            core.mux.close(now, id)?;
+            self.shared.begin_closing(core);
+            Ok(())
+        })?;
         let begun = udp::now();
         let deadline = wait.map(|wait| begun + wait);
         let mut fin_deadline = None;
@@ -46,7 +50,7 @@ impl Endpoint {
             wanted: Wanted::Acked { id, bytes: u64::MAX },
             flag: &self.flag,
             limit: wait,
-            kind: Kind::Poll,
+            kind: Kind::Close,
         };
         let result = self.shared.wait(limit, |core, now| {
             let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
@@ -66,6 +70,7 @@ impl Endpoint {
     pub fn close_receiver(&self, wait: Option<Duration>) -> Result<(), CallError> {
         let begun = udp::now();
         let mut linger = LINGER;
+        let _alarm = Alarm(&self.shared);
         let mut core = self.open()?;
         core.mux.set_max_clients(0);
         for id in core.mux.held_ids() {
@@ -75,11 +80,11 @@ impl Endpoint {
                 log::debug!("{id:?} ended by itself");
             }
         }
-        core.call_all();
+        self.shared.begin_closing(&mut core);
         self.shared.leave(core);
         let mut result = Ok(());
         let mut events = Vec::new();
-        let limit = Wait { wanted: Wanted::Silence, flag: &self.flag, limit: wait, kind: Kind::Poll };
+        let limit = Wait { wanted: Wanted::Silence, flag: &self.flag, limit: wait, kind: Kind::Close };
         let waited = self.shared.wait(limit, |core, now| {
             core.mux.poll_events(now, usize::MAX, &mut events);
             for event in events.drain(..) {
@@ -129,7 +134,7 @@ impl Endpoint {
             wanted: Wanted::Silence,
             flag: &super::waker::WakeFlag::default(),
             limit: Some(until - udp::now()),
-            kind: Kind::Poll,
+            kind: Kind::Close,
         };
         match self.shared.wait(nobody, |core, _| core.mux.is_quiet().then_some(Ok(()))) {
             Ok(()) | Err(CallError::TimedOut) => Ok(()),
@@ -139,6 +144,7 @@ impl Endpoint {
 
     /// The endpoint is closed: every later call is told so, the I/O thread goes on for `linger`.
     pub(super) fn retire(&self, linger: Duration) -> Result<(), CallError> {
+        let _alarm = Alarm(&self.shared);
         let mut core = self.shared.lock()?;
         if let Some(id) = self.own {
             // Gone already after an abort.
@@ -147,7 +153,7 @@ impl Endpoint {
         self.send_now(&mut core);
         core.mux.set_max_clients(0);
         core.closed_until = Some(udp::now() + linger);
-        core.call_all();
+        self.shared.begin_closing(&mut core);
         self.shared.leave(core);
         self.shared.io_thread.notify_one();
         self.shared.signals.poller.wake();

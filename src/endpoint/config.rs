@@ -38,7 +38,7 @@ impl Default for EndpointConfig {
     fn default() -> Self {
         Self {
             connection: connection::Config::default(),
-            max_clients: 65_536,
+            max_clients: 100_000,
             ack_to: None,
             any_source: false,
             local_tcp_port: 0,
@@ -54,7 +54,7 @@ impl Default for EndpointConfig {
 
 impl EndpointConfig {
     pub(super) fn socket_options(&self) -> SocketOptions {
-        SocketOptions { udp_buffer: self.udp_buffer, offload: self.offload, reuse_port: false }
+        SocketOptions { udp_buffer: self.udp_buffer, offload: self.offload }
     }
 
     pub(super) fn mux(&self, udp_port: u16, max_clients: usize) -> MuxConfig {

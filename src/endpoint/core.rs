@@ -1,9 +1,9 @@
 //! What one lock protects: the mux, its buffers, who drives, who waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar};
 
-use super::mux::{self, ConnId, Mux, event};
+use super::mux::{self, ConnId, Mux};
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
 use crate::udp::{Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, UdpIo, UdpSocket};
@@ -41,7 +41,7 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    fn holds(self, mux: &Mux) -> bool {
+    pub(super) fn holds(self, mux: &Mux) -> bool {
         match self {
             Self::Condition { id, mask } => mux
                 .connection(id)
@@ -79,10 +79,16 @@ pub(super) struct Core {
     /// When the seat was last left, and how often the application has taken it.
     pub(super) left_at: Time,
     pub(super) turns: u64,
+    /// What the application's thread in the seat waits for: another's call may bring it about.
+    pub(super) driver_wants: Option<Wanted>,
     /// Until when whoever has the seat will sleep, while it sleeps.
     pub(super) sleeping_until: Option<Time>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) io_thread: IoThread,
+    /// Connections with a `send` that has queued some of its bytes and waits to queue the rest: it is its turn.
+    pub(super) sending: HashSet<ConnId>,
+    /// The application is closing the endpoint: nobody but the closer goes on waiting.
+    pub(super) is_closing: bool,
     /// The application has closed the endpoint; it goes on answering until then.
     pub(super) closed_until: Option<Time>,
     pub(super) flags: HashMap<ConnId, Arc<WakeFlag>>,
@@ -107,9 +113,12 @@ impl Core {
             seat: Seat::Free,
             left_at: Time::ZERO,
             turns: 0,
+            driver_wants: None,
             sleeping_until: None,
             waiters: Vec::new(),
             io_thread: if io_thread { IoThread::Awake } else { IoThread::None },
+            sending: HashSet::new(),
+            is_closing: false,
             closed_until: None,
             flags: HashMap::new(),
             descriptor_used: false,
@@ -281,12 +290,9 @@ impl Core {
 
     /// Whether a record or a condition waits for the application.
     pub(super) fn has_news(&self, signals: &Signals) -> bool {
-        self.mux.has_events() || signals.any_wake()
+        self.mux.has_events() || signals.own.is_set()
     }
 }
-
-/// Conditions that a thread may wait for.
-pub(super) const CONDITIONS: u32 = event::READABLE | event::WRITABLE | event::ACKED;
 
 /// Errors that only a broken kernel reports and that nobody can act upon.
 fn warn_of(result: std::io::Result<()>) {

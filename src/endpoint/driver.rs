@@ -7,9 +7,9 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{CONDITIONS, Core, IoThread, Wanted};
+use super::core::{Core, IoThread, Wanted};
 use super::mux::{ConnId, Event, OpError, event};
-use super::seat::{Guard, Kind, Shared, Wait};
+use super::seat::{Alarm, Guard, Kind, Shared, Wait};
 use super::waker::WakeFlag;
 use super::{CallError, Waker};
 use crate::connection::{Connection, End, State, Stats};
@@ -57,25 +57,44 @@ pub enum ConnOption {
 
 impl Endpoint {
     /// Queues bytes and sends what the window allows. Waits until all are taken; cut short after some were,
-    /// answers how many.
+    /// answers how many. Those of another thread do not come in between.
     ///
     /// # Errors
     /// `WouldBlock`, `TimedOut`, `Interrupted`, `Finished`, `NotFound`, `Ended`: nothing was taken.
     pub fn send(&self, id: ConnId, data: &[u8], wait: Option<Duration>) -> Result<usize, CallError> {
-        let mut taken = 0;
+        let (mut taken, mut has_turn) = (0, false);
         let result = self.wait(id, event::WRITABLE, wait, Kind::Transfer, |core, now| {
+            if !has_turn && core.sending.contains(&id) {
+                return None;
+            }
             match core.mux.write(now, id, &data[taken..]) {
                 Ok(count) => taken += count,
                 Err(OpError::WouldBlock) => {}
                 Err(error) => return Some(Err(error.into())),
             }
+            has_turn |= taken > 0 && taken < data.len() && core.sending.insert(id);
             (taken == data.len()).then_some(Ok(()))
         });
+        if has_turn {
+            self.end_turn(id)?;
+        }
         match result {
             Ok(()) => Ok(taken),
+            Err(CallError::Interrupted) if taken > 0 => {
+                self.waker(Some(id)).wake(); // which the next call is to answer
+                Ok(taken)
+            }
             Err(_) if taken > 0 => Ok(taken),
             Err(error) => Err(unwaited(error, wait)),
         }
+    }
+
+    /// The next `send` may begin, if one waits for that.
+    fn end_turn(&self, id: ConnId) -> Result<(), CallError> {
+        let mut core = self.shared.lock()?;
+        core.sending.remove(&id);
+        self.shared.leave(core);
+        Ok(())
     }
 
     /// Waits for bytes and takes up to `buf.len()`; 0: the peer finished (or `buf` is empty).
@@ -151,7 +170,7 @@ impl Endpoint {
     /// `Interrupted`, `NotFound`; `Ended` once it has failed and nothing is left to read.
     pub fn poll(&self, id: ConnId, mask: u32, wait: Option<Duration>) -> Result<u32, CallError> {
         let own = self.own == Some(id);
-        let result = self.wait(id, mask & CONDITIONS, wait, Kind::Poll, |core, _| {
+        let result = self.wait(id, mask, wait, Kind::Poll, |core, _| {
             let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
             let failed = match connection.end() {
                 Some(End::Failed(error)) if connection.readable_bytes() == 0 => Some(error),
@@ -314,6 +333,7 @@ impl Endpoint {
         &self,
         call: impl FnOnce(&mut Core, Time) -> Result<R, OpError>,
     ) -> Result<R, CallError> {
+        let _alarm = Alarm(&self.shared);
         let mut core = self.open()?;
         let result = call(&mut core, udp::now());
         self.shared.leave(core);

@@ -59,7 +59,8 @@ impl HalfOpen {
         now.since(self.sent) >= LIFETIME
     }
 
-    /// A plain peer's final ACK may be lost without either side knowing; one with the extension asks again.
+    /// Deviates from RFC 6298 5.4 where the peer has the extension: it asks again by itself, and nobody can use
+    /// us to send more than they sent. A plain peer's final ACK may be lost without either side knowing.
     fn resend_at(&self) -> Option<Time> {
         let due = !self.terms.extension && self.resent < RESENDS;
         due.then(|| self.sent + RESEND_AFTER * (1 << self.resent))

@@ -6,8 +6,8 @@ use std::{fmt, io};
 
 use super::core::Core;
 use super::mux::{ConnId, ConnectOptions, Mux};
-use super::seat::Shared;
-use super::waker::{Signals, WakeFlag};
+use super::seat::{Alarm, Shared};
+use super::waker::Signals;
 use super::{CallError, Endpoint, EndpointConfig};
 use crate::connection;
 use crate::udp::{self, UdpIo, UdpSocket};
@@ -101,6 +101,7 @@ impl Endpoint {
         let (&first, rest) = addresses.split_first().ok_or_else(|| {
             CallError::Address(format!("{host} has no address that {local} can reach"), None)
         })?;
+        let _alarm = Alarm(&self.shared);
         let mut core = self.open()?;
         let base = config.map_or_else(|| core.mux.config().connection.clone(), |own| own.connection.clone());
         let options = ConnectOptions {
@@ -147,7 +148,8 @@ impl Endpoint {
             // Detached: it ends by itself once the endpoint is closed and nobody needs an answer any more.
             drop(udp::spawn("rtcp-io", body).map_err(os("cannot start the I/O thread"))?);
         }
-        let endpoint = Arc::new(Self { shared, own, flag: Arc::new(WakeFlag::default()) });
+        let flag = Arc::clone(&shared.signals.own);
+        let endpoint = Arc::new(Self { shared, own, flag });
         if own.is_some() && config.io_thread {
             endpoint.shared.leave(endpoint.shared.lock()?);
         }

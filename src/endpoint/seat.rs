@@ -56,12 +56,14 @@ pub(super) enum Kind {
     Transfer,
     /// It receives and sends what it can.
     Poll,
+    /// That, and it goes on although the endpoint is being closed: it is the closer's.
+    Close,
 }
 
 impl Shared {
     /// The lock. A thread that panicked under it has left the mux in an unknown state.
     pub(super) fn lock(&self) -> Result<Guard<'_>, CallError> {
-        self.core.lock().map_err(|_| CallError::State("a bug in rtcp: the endpoint is dead after a panic"))
+        self.core.lock().map_err(|_| CallError::Dead)
     }
 
     /// Tries `attempt` until it has a result, driving or waiting for the driver in between. It is tried once
@@ -76,20 +78,23 @@ impl Shared {
         let deadline = wait.limit.map(|limit| udp::now() + limit);
         let mut driven = false;
         // Without a thread a poll is the only time at which anything moves: even if it need not wait.
-        if wait.kind == Kind::Poll && core.io_thread == IoThread::None && core.seat == Seat::Free {
+        if wait.kind != Kind::Transfer && core.io_thread == IoThread::None && core.seat == Seat::Free {
             core = self.drive(core, Some(Time::ZERO))?;
             driven = true;
         }
         let result = loop {
             let now = udp::now();
-            if wait.kind == Kind::Poll && self.take_wake(&mut core, wait.flag) {
+            if core.is_closing && wait.kind != Kind::Close {
+                break Err(CallError::NotFound);
+            }
+            if wait.kind != Kind::Transfer && self.take_wake(&mut core, wait.flag) {
                 break Err(CallError::Interrupted);
             }
             if let Some(result) = attempt(&mut core, now) {
                 break result;
             }
             let expired = deadline.is_some_and(|deadline| deadline <= now);
-            let drives = wait.kind == Kind::Poll && !driven && core.seat == Seat::Free;
+            let drives = wait.kind != Kind::Transfer && !driven && core.seat == Seat::Free;
             if expired && !drives {
                 break Err(CallError::TimedOut);
             }
@@ -119,9 +124,11 @@ impl Shared {
         if core.seat == Seat::Free {
             core.seat = Seat::Application;
             core.turns += 1;
+            core.driver_wants = Some(wait.wanted);
             let driven = self.drive(core, deadline);
             let mut core = driven.or_else(|error| self.give_up_seat(error))?;
             core.seat = Seat::Free;
+            core.driver_wants = None;
             core.left_at = udp::now();
             return Ok(core);
         }
@@ -146,16 +153,20 @@ impl Shared {
     ) -> Result<Guard<'a>, CallError> {
         let now = udp::now();
         core.flush(now, &self.socket, &self.signals);
+        let mut woken = false;
         if core.descriptor_raised && self.signals.news.is_none() {
             // The descriptor that programs watch is the one to sleep on: it must not end the sleep.
             core.descriptor_raised = false;
             self.signals.poller.clear_wake();
-            if self.signals.any_wake() {
+            // What was cleared may have been the wake of a signal that came just now, perhaps for this thread.
+            woken = self.signals.any_wake();
+            if woken {
                 core.call_all();
             }
         }
         let until = core.next_deadline().into_iter().chain(deadline).min();
-        let timeout = if core.is_busy() { Some(Duration::ZERO) } else { until.map(|until| until - now) };
+        let timeout =
+            if core.is_busy() || woken { Some(Duration::ZERO) } else { until.map(|until| until - now) };
         let ready = if timeout == Some(Duration::ZERO) {
             self.signals.poller.wait(timeout)
         } else {
@@ -186,7 +197,9 @@ impl Shared {
     fn give_up_seat(&self, error: CallError) -> Result<Guard<'_>, CallError> {
         let mut core = self.lock()?;
         core.seat = Seat::Free;
+        core.driver_wants = None;
         core.call_heir();
+        self.io_thread.notify_one();
         Err(error)
     }
 
@@ -214,10 +227,20 @@ impl Shared {
         }
     }
 
+    /// Ends every wait but those of the closer.
+    pub(super) fn begin_closing(&self, core: &mut Core) {
+        core.is_closing = true;
+        core.call_all();
+        if core.sleeping_until.is_some() {
+            self.signals.poller.wake();
+        }
+    }
+
     /// Ends the sleep of whoever has the seat if there is something for it to do before it would wake.
     fn disturb_sleeper(&self, core: &Core) {
         let Some(until) = core.sleeping_until else { return };
-        if core.is_busy() || core.next_deadline().is_some_and(|next| next < until) {
+        let is_satisfied = core.driver_wants.is_some_and(|wanted| wanted.holds(&core.mux));
+        if is_satisfied || core.is_busy() || core.next_deadline().is_some_and(|next| next < until) {
             self.signals.poller.wake();
         }
     }
@@ -240,8 +263,11 @@ impl Shared {
         core.descriptor_raised = raise;
         // A wake may have come between the look and the clearing.
         if !raise && self.signals.any_wake() {
-            self.raise_descriptor(true);
-            core.descriptor_raised = true;
+            core.call_all();
+            core.descriptor_raised = self.signals.own.is_set();
+            if core.descriptor_raised {
+                self.raise_descriptor(true);
+            }
         }
     }
 
@@ -298,20 +324,19 @@ impl Shared {
 
 /// Sleeps on a condition variable, at most `limit`.
 fn sleep<'a>(core: Guard<'a>, condvar: &Condvar, limit: Option<Duration>) -> Result<Guard<'a>, CallError> {
-    let dead = CallError::State("a bug in rtcp: the endpoint is dead after a panic");
     match limit {
-        Some(limit) => condvar.wait_timeout(core, limit).map(|(core, _)| core).map_err(|_| dead),
-        None => condvar.wait(core).map_err(|_| dead),
+        Some(limit) => condvar.wait_timeout(core, limit).map(|(core, _)| core).map_err(|_| CallError::Dead),
+        None => condvar.wait(core).map_err(|_| CallError::Dead),
     }
 }
 
 /// After a panic under the lock, calls everybody who sleeps: they find the lock poisoned. Must be made before
 /// the lock is taken, so that it is dropped after it.
-struct Alarm<'a>(&'a Shared);
+pub(super) struct Alarm<'a>(pub(super) &'a Shared);
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if self.0.core.is_poisoned() {
             self.0.core.lock().unwrap_or_else(PoisonError::into_inner).call_all();
             self.0.io_thread.notify_all();
             self.0.signals.poller.wake();

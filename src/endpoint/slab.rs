@@ -17,12 +17,6 @@ impl ConnId {
     fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
-
-    /// The number itself, for tables elsewhere.
-    #[must_use]
-    pub const fn as_u64(self) -> u64 {
-        self.0
-    }
 }
 
 #[derive(Debug)]

@@ -12,6 +12,8 @@ pub(super) struct Signals {
     pub(super) poller: Poller,
     /// With an I/O thread: readable while the application has something to do.
     pub(super) news: Option<WakeFd>,
+    /// Of the endpoint's own handle: a receiver's, or that of the one connection.
+    pub(super) own: Arc<WakeFlag>,
     /// Wakes that no call has returned yet, of all connections.
     pending: AtomicUsize,
 }
@@ -21,6 +23,7 @@ impl Signals {
         Ok(Self {
             poller: Poller::new(socket)?,
             news: io_thread.then(WakeFd::new).transpose()?,
+            own: Arc::default(),
             pending: AtomicUsize::new(0),
         })
     }
@@ -63,7 +66,9 @@ impl Waker {
             self.signals.pending.fetch_add(1, Ordering::AcqRel);
         }
         self.signals.poller.wake();
-        if let Some(news) = &self.signals.news {
+        // The descriptor is for whoever polls the endpoint: no poll of it would take another's wake.
+        if let Some(news) = self.signals.news.as_ref().filter(|_| Arc::ptr_eq(&self.flag, &self.signals.own))
+        {
             news.signal();
         }
     }

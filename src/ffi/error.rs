@@ -55,6 +55,7 @@ impl From<CallError> for Failure {
             }
             CallError::Address(detail, os) => Self { code: RTCP_EADDR, detail: detail.into(), os },
             CallError::State(detail) => Self::new(RTCP_ESTATE, detail),
+            CallError::Dead => Self::new(RTCP_EPANIC, "the handle died of a bug in rtcp; rtcp_abort() it"),
             CallError::Finished => Self::new(
                 RTCP_EPIPE,
                 "the sending direction is closed: rtcp_finish() was called, or the peer accepts no more data",

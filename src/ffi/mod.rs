@@ -2,10 +2,10 @@
 //! `build.rs` makes of the doc comments here, `include/rtcp.h`; doc comments of exported items are
 //! therefore written for C.
 //!
-//! A function is four steps: check, convert, call, convert. [`guard`] is the border that no panic
-//! crosses, [`raw`] turns pointers into Rust values, [`handle`] finds what a number names, [`live`] is
-//! what it names.
+//! A function is four steps: check, convert, call, convert. `guard` is the border that no panic crosses,
+//! `raw` turns pointers into Rust values, `handle` finds what a number names, `live` is what it names.
 #![allow(non_camel_case_types)] // C's names
+#![allow(rustdoc::broken_intra_doc_links)] // C's words: "[2001:db8::1]:9000" is an address, not a link
 
 mod config;
 mod connection;

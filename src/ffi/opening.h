@@ -15,7 +15,7 @@
  * - With RTCP_OPT_IO_THREAD 0 nothing moves but inside rtcp_poll(), rtcp_receiver_poll() and calls that wait.
  * - timeout_ms: -1 = no limit, 0 = do not wait. A signal does not end a wait; rtcp_wake() does.
  * - Out arguments are written on success only; a constructor that fails stores 0 in `*out`.
- * - A call that fails leaves its words, with the address or value at fault, for rtcp_last_error_message().
+ * - A call that fails leaves a text that names the address or value at fault: rtcp_last_error_message().
  * - After fork() the child gets RTCP_EFORKED for its parent's handles; rtcp_abort() and rtcp_config_free() still work, and it
  *   may make handles of its own. A log callback may call rtcp_strerror() only.
  * - exit() without rtcp_close() loses what is not yet acknowledged: no kernel goes on sending for you.

@@ -120,9 +120,9 @@ pub enum rtcp_option {
     RTCP_OPT_NODELAY = 25,
 }
 
-/// Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: they hold as long as the
-/// words say and are reported only while watched. The others are reported once, always
-/// (rtcp_poll() returns them as long as they are true).
+/// Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: rtcp_receiver_poll() reports
+/// each as long as it holds, and only while it is watched. The others it reports once, watched or not. rtcp_poll() returns any
+/// of them as long as it is true.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum rtcp_event_bits {
@@ -152,9 +152,9 @@ pub enum rtcp_state {
     RTCP_STATE_LISTENING = 1,
     /// The handshake is under way.
     RTCP_STATE_CONNECTING = 2,
-    /// Bytes can go both ways.
+    /// This side has not finished: bytes can be sent. The peer may have: then rtcp_recv() returns 0 after the last byte.
     RTCP_STATE_ESTABLISHED = 3,
-    /// One side has finished or both have, and something is still to be delivered or read.
+    /// This side has finished (rtcp_finish()), and the peer has not yet acknowledged it or not yet finished itself.
     RTCP_STATE_FINISHING = 4,
     /// Over, in order.
     RTCP_STATE_CLOSED = 5,
@@ -186,7 +186,7 @@ pub enum rtcp_cc {
     RTCP_CC_BBR = 1,
     /// CUBIC (RFC 9438), the default.
     RTCP_CC_CUBIC = 2,
-    /// No congestion control: a fixed window of RTCP_OPT_WINDOW bytes (the seed's way; for links that are yours alone).
+    /// No congestion control: a fixed window of RTCP_OPT_WINDOW bytes (not fair to others: for links that are yours alone).
     RTCP_CC_FIXED = 3,
 }
 

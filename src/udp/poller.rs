@@ -215,7 +215,7 @@ struct KernelTimespec {
 static HAS_EPOLL_PWAIT2: AtomicBool = AtomicBool::new(true);
 
 /// `epoll_wait` with a timeout in nanoseconds: `epoll_pwait2` of Linux 5.11, else `ppoll` in front.
-fn epoll_wait(
+pub(super) fn epoll_wait(
     epoll: RawFd,
     events: &mut [libc::epoll_event],
     timeout: Option<Duration>,

@@ -108,13 +108,11 @@ pub struct SocketOptions {
     pub udp_buffer: usize,
     /// Whether to use GSO and GRO where the kernel has them. Without: one datagram, one system call.
     pub offload: bool,
-    /// Whether other sockets of the same user may share the port (`SO_REUSEPORT`).
-    pub reuse_port: bool,
 }
 
 impl Default for SocketOptions {
     fn default() -> Self {
-        Self { udp_buffer: UDP_BUFFER_DEFAULT, offload: true, reuse_port: false }
+        Self { udp_buffer: UDP_BUFFER_DEFAULT, offload: true }
     }
 }
 
@@ -140,8 +138,6 @@ impl UdpSocket {
             if addr.is_ipv6() {
                 socket.set_only_v6(!addr.ip().is_unspecified())?;
             }
-            #[cfg(unix)]
-            socket.set_reuse_port(options.reuse_port)?;
             socket.bind(&addr.into())?;
             Self::new(socket, options)
         };
@@ -546,14 +542,10 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_address_keeps_its_errno_and_a_shared_one_is_not_taken() {
+    fn a_taken_address_keeps_its_errno() {
         let first = socket(V4);
         let error = UdpSocket::bind(first.local_addr(), SocketOptions::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
-
-        let shared = SocketOptions { reuse_port: true, ..SocketOptions::default() };
-        let first = UdpSocket::bind(V4.parse().unwrap(), shared).unwrap();
-        assert!(UdpSocket::bind(first.local_addr(), shared).is_ok());
     }
 }

@@ -3,9 +3,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::ptr;
 use std::time::Duration;
 
+use super::poller::epoll_wait;
 use super::sys::{self, check};
 
 /// How many descriptors one wait reports; those left over are reported by the next.
@@ -42,24 +42,12 @@ impl WaitSet {
     /// Only what the kernel says of broken arguments; none is expected.
     pub fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()> {
         ready.clear();
-        let timeout = timeout.map(|timeout| libc::timespec {
-            tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_nsec: timeout.subsec_nanos() as libc::c_long,
-        });
-        let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-        let mut poll = libc::pollfd { fd: self.fd(), events: libc::POLLIN, revents: 0 };
-        // epoll_wait alone counts in milliseconds.
-        // SAFETY: one live pollfd; the timeout is null or lives above; no signal mask.
-        let count = check(unsafe { libc::ppoll(&raw mut poll, 1, timeout, ptr::null()) });
-        match count {
-            Ok(0) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            other => other?,
-        };
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
-        // SAFETY: the kernel writes at most `BATCH` events into an array of that length.
-        let count = check(unsafe { libc::epoll_wait(self.fd(), events.as_mut_ptr(), BATCH as i32, 0) })?;
-        ready.extend(events[..count as usize].iter().map(|event| event.u64));
+        let count = match epoll_wait(self.fd(), &mut events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            result => result?,
+        };
+        ready.extend(events[..count].iter().map(|event| event.u64));
         Ok(())
     }
 

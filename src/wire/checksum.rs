@@ -33,7 +33,8 @@ pub(super) fn fill_checksum(bytes: &mut [u8]) {
 /// One's complement sum of pseudo-header and segment, in native byte order: RFC 1071 §2(B) proves that
 /// order does not matter as long as the result is stored in the order it was loaded in.
 fn sum(bytes: &[u8]) -> u16 {
-    // RFC 9293 §3.1: the pseudo-header is addresses (zero here), protocol and the length of the segment.
+    // RFC 9293 §3.1: the pseudo-header is addresses, protocol and the length of the segment. Deviates from it:
+    // the addresses are zero, because NATs change them and cannot know of us.
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let mut sum = u64::from(PROTOCOL.to_be()) + u64::from(length.to_be());
     // Two 32-bit lanes per load leave 32 bits for carries: no overflow below 16 GiB, and it vectorises.

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -86,6 +86,34 @@ impl Running {
     /// Sends it a signal by name, such as `INT`.
     pub(crate) fn signal(&self, name: &str) {
         run_to_end(Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()));
+    }
+
+    /// A line of its `/proc` status, of one task: what stands behind `name`.
+    fn status(path: &Path, name: &str) -> u64 {
+        let text = std::fs::read_to_string(path.join("status")).expect("it is running");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says it");
+        let digits = line.trim_start_matches(':').trim().split(' ').next().unwrap_or_default();
+        digits.parse().expect("a number")
+    }
+
+    fn proc(&self) -> PathBuf {
+        Path::new("/proc").join(self.child.id().to_string())
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        Self::status(&self.proc(), "VmRSS")
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(self.proc().join("fd")).expect("it is our child").count()
+    }
+
+    /// How often its threads have gone to sleep so far.
+    pub(crate) fn times_asleep(&self) -> u64 {
+        let tasks = std::fs::read_dir(self.proc().join("task")).expect("it is our child");
+        tasks.map(|task| Self::status(&task.expect("it is running").path(), "voluntary_ctxt_switches")).sum()
     }
 
     /// Waits until it ends; one that does not end within the limit fails the test.

@@ -1,4 +1,5 @@
-//! The seed's own link: one way through 1 Mbit/s with an 8 KiB queue, ACKs straight back.
+//! The link of the program that this library grew from: one way through 1 Mbit/s with an 8 KiB queue, ACKs
+//! straight back.
 
 use super::pair::{Pair, ms, pattern};
 use crate::connection::Config;

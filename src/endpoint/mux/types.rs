@@ -40,7 +40,7 @@ pub struct ConnectOptions {
     pub alternatives: Vec<SocketAddr>,
 }
 
-/// Why [`Mux::connect`] began nothing.
+/// Why [`Mux::connect`](super::Mux::connect) began nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectError {
     /// Port 0, or no address of one host.

@@ -114,7 +114,7 @@ fn masks_of_up_to_four_bits() -> impl Iterator<Item = u32> {
     masks.into_iter()
 }
 
-/// Bit flips, with the checksum made right again after them as the seed's link does, must not negotiate
+/// Bit flips, with the checksum made right again after them as `udpl` does, must not negotiate
 /// the extension away: no damaged SYN may pass for that of a plain peer.
 #[test]
 fn up_to_four_bit_flips_in_the_name_of_the_extension_never_make_a_plain_syn() {
