@@ -172,6 +172,11 @@ impl Pmtud {
         Some((size, self.nonce(size, number)))
     }
 
+    #[cfg(test)]
+    pub(super) const fn probes(&self) -> u64 {
+        self.probes
+    }
+
     /// SplitMix64 over the ISN and the timestamp offset, both keyed secrets: off the path nobody can guess it,
     /// on the path nobody needs to. (A peer that could would deceive itself: what it says has passed is sent.)
     fn nonce(&self, size: usize, number: u64) -> [u8; 8] {
@@ -232,7 +237,8 @@ impl Pmtud {
     fn on_timeout(&mut self) -> bool {
         let Some(hole) = &mut self.hole else { return false };
         hole.timeouts += 1;
-        hole.is_probe_due = true;
+        // While chance explains the losses the question is not worth a datagram.
+        hole.is_probe_due = hole.is_beyond_chance();
         hole.is_path_alive && hole.timeouts >= HOLE_TIMEOUTS && hole.is_beyond_chance()
     }
 

@@ -193,7 +193,7 @@ fn after_a_hole_that_is_gone_the_size_comes_back() {
     let mut pair = flowing(&Config::default(), link(1472), 24 << 20);
     pair.run_for(ms(1000));
     pair.ab.set_impairments(link(1200));
-    pair.run_for(ms(1000));
+    pair.run_for(ms(2000));
     assert_eq!(size_of_a(&mut pair), 1200);
     pair.ab.set_impairments(link(1472));
     pair.run_for(ms(4000));

@@ -47,3 +47,27 @@ fn the_seeds_files_cross_in_bounded_virtual_time() {
     assert!(median(100_000, 0.12, 0.2, 3.0, 300) <= 15.0);
     assert!(median(1_000_000, 0.5, 0.0, 0.0, 0) <= 45.0);
 }
+
+/// Each timeout used to send a PROBE of the base size, 200 of them, and the file took half as long again.
+#[test]
+fn heavy_random_loss_is_not_taken_for_a_black_hole() {
+    let bad = Impairments {
+        loss: 0.5,
+        reorder: 0.5,
+        bit_error_rate: 3e-5,
+        rate_bit_per_s: Some(10_000_000),
+        queue_bytes: Some(8192),
+        ..Impairments::default()
+    };
+    let mut probes = 0;
+    for seed in 0..5 {
+        let back = Impairments { delay: ms(1), ..Impairments::default() };
+        let mut pair = Pair::new(&Config::default(), bad.clone(), back, seed);
+        pair.a.to_write = pattern(500_000, 1);
+        pair.run_to_end(ms(100_000));
+        pair.assert_exact();
+        assert!(pair.a.conn().stats().rto_count > 20, "the link is as bad as it is meant to be");
+        probes += pair.a.conn().snd.pmtud.probes();
+    }
+    assert!(probes <= 50, "{probes} PROBEs in 5 transfers");
+}
