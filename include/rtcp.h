@@ -177,8 +177,7 @@ typedef enum rtcp_option {
    */
   RTCP_OPT_IO_THREAD = 10,
   /**
-   * Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_CUBIC). RTCP_ENOTSUP for RTCP_CC_BBR until it is
-   * built.
+   * Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_BBR).
    */
   RTCP_OPT_CONGESTION = 11,
   /**
@@ -604,8 +603,7 @@ void rtcp_config_free(struct rtcp_config *cfg);
 /**
  * Sets an integer option. enum rtcp_option says for each what it means, in which unit, and its range.
  *
- * Errors: RTCP_EINVAL for NULL, an unknown option, one that is no integer, or a value outside rtcp_option_bounds();
- * RTCP_ENOTSUP for RTCP_CC_BBR until it is built.
+ * Errors: RTCP_EINVAL for NULL, an unknown option, one that is no integer, or a value outside rtcp_option_bounds().
  * Thread-safety: any thread, several at the same time.
  * Blocks: never.
  *

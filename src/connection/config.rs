@@ -81,7 +81,7 @@ impl Default for Config {
             keepalive: None,
             user_timeout: Duration::from_secs(100), // RFC 9293 SHLD-11: R2 of at least 100 s
             nodelay: true,
-            algorithm: Algorithm::Cubic,
+            algorithm: Algorithm::Bbr,
             integrity: IntegrityMode::Offer,
         }
     }

@@ -216,6 +216,7 @@ impl Sender {
         echo_ms: Option<u64>,
     ) -> AckEffect {
         let prior_in_flight = self.board.in_flight();
+        self.board.watch(self.cc.watch());
         let dsack = is_dsack(ack, blocks);
         let mut delivery = self.board.delivery(now, self.rtt.min_rtt(), echo_ms);
         let advanced = ack > self.una;
@@ -294,6 +295,10 @@ impl Sender {
         let sample = AckSample {
             newly_acked: delivery.bytes,
             newly_lost,
+            newly_corrupt: 0,
+            acked_sent_at: delivery.rated.map_or(Time::ZERO, |sent| sent.sent_at),
+            watched: self.board.take_watched(),
+            settled: self.board.oldest_outstanding().map_or(now, |sent| sent.sent_at),
             prior_in_flight,
             in_flight: self.board.in_flight(),
             rtt: delivery.rtt,
@@ -313,6 +318,15 @@ impl Sender {
         let (in_flight, mss) = (self.board.in_flight(), self.mss as u64);
         if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {
             prr.on_ack(delivery.bytes, in_flight, advanced && newly_lost == 0, mss);
+        }
+    }
+
+    /// The connection is up; the handshake may have measured the path.
+    pub(super) fn on_handshake(&mut self, now: Time) {
+        let rtt = self.rtt.min_rtt();
+        if !rtt.is_zero() {
+            self.cc.on_handshake(now, rtt);
+            self.pacer.set_rate(now, self.cc.pacing_rate());
         }
     }
 

@@ -127,6 +127,14 @@ impl Settings {
         })
     }
 
+    fn algorithm(&self) -> Algorithm {
+        match self.int(RTCP_OPT_CONGESTION) {
+            n if n == RTCP_CC_CUBIC as i64 => Algorithm::Cubic,
+            n if n == RTCP_CC_FIXED as i64 => Algorithm::Fixed { window: self.size(RTCP_OPT_WINDOW) as u64 },
+            _ => Algorithm::Bbr,
+        }
+    }
+
     fn connection_config(&self) -> connection::Config {
         let base = connection::Config::default();
         let mtu = self.size(RTCP_OPT_MTU);
@@ -141,11 +149,7 @@ impl Settings {
             keepalive: limit(self.int(RTCP_OPT_KEEPALIVE_MS)),
             user_timeout: millis(self.int(RTCP_OPT_USER_TIMEOUT_MS)),
             nodelay: self.is_on(RTCP_OPT_NODELAY),
-            algorithm: if self.int(RTCP_OPT_CONGESTION) == RTCP_CC_FIXED as i64 {
-                Algorithm::Fixed { window: self.size(RTCP_OPT_WINDOW) as u64 }
-            } else {
-                Algorithm::Cubic
-            },
+            algorithm: self.algorithm(),
             integrity: match self.int(RTCP_OPT_INTEGRITY) {
                 0 => IntegrityMode::Off,
                 1 => IntegrityMode::Offer,
@@ -236,8 +240,7 @@ pub unsafe extern "C" fn rtcp_config_free(cfg: *mut rtcp_config) {
 
 /// Sets an integer option. enum rtcp_option says for each what it means, in which unit, and its range.
 ///
-/// Errors: RTCP_EINVAL for NULL, an unknown option, one that is no integer, or a value outside rtcp_option_bounds();
-/// RTCP_ENOTSUP for RTCP_CC_BBR until it is built.
+/// Errors: RTCP_EINVAL for NULL, an unknown option, one that is no integer, or a value outside rtcp_option_bounds().
 /// Thread-safety: any thread, several at the same time.
 /// Blocks: never.
 ///
@@ -379,7 +382,7 @@ mod tests {
         assert_eq!(config.connection.connect_timeout, Duration::from_secs(30));
         assert_eq!(config.connection.user_timeout, Duration::from_secs(100));
         assert_eq!((config.connection.idle_timeout, config.connection.keepalive), (None, None));
-        assert_eq!(config.connection.algorithm, Algorithm::Cubic);
+        assert_eq!(config.connection.algorithm, Algorithm::Bbr);
         assert_eq!(config.connection.integrity, IntegrityMode::Offer);
         assert!(config.io_thread && config.offload && config.connection.nodelay);
         assert_eq!((config.socket, config.bind, config.ack_to), (None, None, None));

@@ -82,8 +82,7 @@ pub enum rtcp_option {
     RTCP_OPT_IO_TIMEOUT_MS = 8,
     /// 1 (default) = the library runs its own I/O thread; 0 = the caller drives it by polling (int, 0 or 1).
     RTCP_OPT_IO_THREAD = 10,
-    /// Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_CUBIC). RTCP_ENOTSUP for RTCP_CC_BBR until it is
-    /// built.
+    /// Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_BBR).
     RTCP_OPT_CONGESTION = 11,
     /// Largest number of accepted connections a receiver keeps; 0 = accept none, only rtcp_receiver_connect() (int, 0 to
     /// 1,000,000; default 100,000).
@@ -182,9 +181,9 @@ pub enum rtcp_log_level {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum rtcp_cc {
-    /// BBR. Reserved: RTCP_ENOTSUP until it is built.
+    /// BBR (draft-ietf-ccwg-bbr, version 3), the default. Tells loss by chance from congestion.
     RTCP_CC_BBR = 1,
-    /// CUBIC (RFC 9438), the default.
+    /// CUBIC (RFC 9438).
     RTCP_CC_CUBIC = 2,
     /// No congestion control: a fixed window of RTCP_OPT_WINDOW bytes (not fair to others: for links that are yours alone).
     RTCP_CC_FIXED = 3,

@@ -62,6 +62,7 @@ impl Flow {
             snd_una: self.una,
             snd_nxt,
             newly_ce: 0,
+            ..AckSample::default()
         };
         self.cubic.on_ack(self.now, &ack);
     }
@@ -476,6 +477,7 @@ fn extreme_arguments_neither_panic_nor_leave_the_bounds() {
                         snd_una: a,
                         snd_nxt: b,
                         newly_ce: b,
+                        ..AckSample::default()
                     };
                     cubic.on_ack(now, &ack);
                 }
