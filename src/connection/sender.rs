@@ -135,6 +135,10 @@ pub(super) struct Sender {
     pub(super) retransmitted: u64,
     pub(super) lost: u64,
     pub(super) rto_count: u64,
+    /// Tail loss probes that fell due.
+    pub(super) probe_count: u64,
+    /// Recoveries that turned out to be mistakes.
+    pub(super) undo_count: u64,
 }
 
 impl Sender {
@@ -179,6 +183,8 @@ impl Sender {
             retransmitted: 0,
             lost: 0,
             rto_count: 0,
+            probe_count: 0,
+            undo_count: 0,
         }
     }
 
