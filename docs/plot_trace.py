@@ -208,7 +208,10 @@ def main():
     parser.add_argument("--dpi", type=int, default=110)
     options = parser.parse_args()
 
-    connections = read(options.trace)
+    try:
+        connections = read(options.trace)
+    except OSError as error:
+        sys.exit(str(error))
     if not connections:
         sys.exit(f"{options.trace}: no connection in it")
     if options.list:

@@ -248,7 +248,7 @@ typedef enum rtcp_option {
    * docs/tracing.md explains the columns, docs/plot_trace.py draws them. A file that cannot be written is warned of once and
    * disturbs nothing. Of the socket: rtcp_receiver_connect() takes no notice of it.
    */
-  RTCP_OPT_TRACE = 26,
+  RTCP_OPT_TRACE = 27,
 } rtcp_option;
 
 /**

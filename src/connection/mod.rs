@@ -387,7 +387,7 @@ impl Connection {
             rto_count: self.snd.rto_count,
             probe_count: self.snd.probe_count,
             undo_count: self.snd.undo_count,
-            bytes_delivered: self.snd.board.delivered(),
+            bytes_delivered: self.snd.delivered_data(),
             latest_rtt: self.snd.rtt.latest(),
             pacing_rate: self.snd.pacer.rate().unwrap_or(0),
             bandwidth: self.snd.cc.bandwidth().unwrap_or(0),

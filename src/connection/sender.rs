@@ -198,6 +198,11 @@ impl Sender {
         self.fin_queued && self.una == self.end()
     }
 
+    /// Bytes of data that the peer holds: the FIN, which the scoreboard counts too, is none.
+    pub(super) fn delivered_data(&self) -> u64 {
+        self.board.delivered().saturating_sub(u64::from(self.is_fin_acked()))
+    }
+
     /// Every byte of data is acknowledged (the FIN perhaps not).
     pub(super) const fn is_data_acked(&self) -> bool {
         self.una >= self.buffer.end()

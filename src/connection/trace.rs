@@ -128,7 +128,7 @@ impl Connection {
             min_rtt: snd.rtt.min_rtt(),
             latest_rtt: snd.rtt.latest(),
             rto: snd.rto(),
-            delivered: snd.board.delivered(),
+            delivered: snd.delivered_data(),
             lost: snd.lost,
             retransmitted: snd.retransmitted,
             rto_count: snd.rto_count,

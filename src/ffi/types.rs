@@ -122,7 +122,7 @@ pub enum rtcp_option {
     /// (str; default: what the environment variable RTCP_TRACE names, unless the program is set-user-id; "" = no trace).
     /// docs/tracing.md explains the columns, docs/plot_trace.py draws them. A file that cannot be written is warned of once and
     /// disturbs nothing. Of the socket: rtcp_receiver_connect() takes no notice of it.
-    RTCP_OPT_TRACE = 26,
+    RTCP_OPT_TRACE = 27,
 }
 
 /// Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: rtcp_receiver_poll() reports
