@@ -134,6 +134,7 @@ impl Sender {
         if eifel || frto || all_duplicates {
             self.undo = None;
             self.episode = None;
+            self.undo_count += 1;
             self.board.unmark_lost();
             self.cc.on_spurious(now);
         } else if self.episode.is_none() && self.una > undo.una && !dsack {
@@ -228,6 +229,7 @@ impl Sender {
                 }
                 LossTimer::Probe => {
                     self.probe_due = true;
+                    self.probe_count += 1;
                     self.loss_rate.on_lost(self.board.outstanding_segments() as u64);
                 }
                 LossTimer::Retransmission => self.on_retransmission_timeout(now),

@@ -135,6 +135,10 @@ pub(super) struct Sender {
     pub(super) retransmitted: u64,
     pub(super) lost: u64,
     pub(super) rto_count: u64,
+    /// Tail loss probes that fell due.
+    pub(super) probe_count: u64,
+    /// Recoveries that turned out to be mistakes.
+    pub(super) undo_count: u64,
 }
 
 impl Sender {
@@ -179,6 +183,8 @@ impl Sender {
             retransmitted: 0,
             lost: 0,
             rto_count: 0,
+            probe_count: 0,
+            undo_count: 0,
         }
     }
 
@@ -190,6 +196,11 @@ impl Sender {
     /// Our FIN is acknowledged.
     pub(super) const fn is_fin_acked(&self) -> bool {
         self.fin_queued && self.una == self.end()
+    }
+
+    /// Bytes of data that the peer holds: the FIN, which the scoreboard counts too, is none.
+    pub(super) fn delivered_data(&self) -> u64 {
+        self.board.delivered().saturating_sub(u64::from(self.is_fin_acked()))
     }
 
     /// Every byte of data is acknowledged (the FIN perhaps not).

@@ -124,6 +124,7 @@ impl Settings {
             offload: self.is_on(RTCP_OPT_OFFLOAD),
             bind: self.texts.get(&(RTCP_OPT_BIND as c_int)).cloned(),
             socket: RawFd::try_from(self.int(RTCP_OPT_SOCKET)).ok().filter(|&fd| fd >= 0),
+            trace: self.texts.get(&(RTCP_OPT_TRACE as c_int)).cloned(),
         })
     }
 
@@ -253,7 +254,7 @@ pub unsafe extern "C" fn rtcp_config_set_int(cfg: *mut rtcp_config, option: c_in
 }
 
 /// Sets a text option; the text, at most 256 bytes, is copied. RTCP_OPT_BIND takes "ip" or "ip:port", RTCP_OPT_ACK_TO
-/// "ip:port", with IPv6 in brackets where a port follows. Names are not looked up.
+/// "ip:port", with IPv6 in brackets where a port follows. Names are not looked up. RTCP_OPT_TRACE takes a file name.
 ///
 /// Errors: RTCP_EINVAL for NULL, an unknown option, one that takes no text, or a text that is not such an address.
 /// Thread-safety: any thread, several at the same time.

@@ -117,6 +117,11 @@ pub enum rtcp_option {
     RTCP_OPT_SOCKET = 24,
     /// 1 (default) = small writes leave at once; 0 = Nagle's algorithm (int, 0 or 1; rtcp_set_int()).
     RTCP_OPT_NODELAY = 25,
+    /// File that a trace of every connection is appended to, one line of CSV per event; "%p" in it stands for the process id
+    /// (str; default: what the environment variable RTCP_TRACE names, unless the program is set-user-id; "" = no trace).
+    /// docs/tracing.md explains the columns, docs/plot_trace.py draws them. A file that cannot be written is warned of once and
+    /// disturbs nothing. Of the socket: rtcp_receiver_connect() takes no notice of it.
+    RTCP_OPT_TRACE = 27,
 }
 
 /// Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: rtcp_receiver_poll() reports
@@ -189,6 +194,34 @@ pub enum rtcp_cc {
     RTCP_CC_FIXED = 3,
 }
 
+/// What the congestion controller is doing: rtcp_stats.cc_phase. Later versions may add values.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum rtcp_cc_phase {
+    /// It has no phases, or one that this version has no number for.
+    RTCP_PHASE_NONE = 0,
+    /// CUBIC: the window doubles per round trip.
+    RTCP_PHASE_SLOW_START = 1,
+    /// CUBIC: the delay has risen, the window grows more slowly (conservative slow start, RFC 9406).
+    RTCP_PHASE_CSS = 2,
+    /// CUBIC: congestion avoidance.
+    RTCP_PHASE_AVOIDANCE = 3,
+    /// BBR: the rate doubles per round trip.
+    RTCP_PHASE_STARTUP = 4,
+    /// BBR: the queue that start-up made drains.
+    RTCP_PHASE_DRAIN = 5,
+    /// BBR: slower than the path, to leave room.
+    RTCP_PHASE_PROBE_BW_DOWN = 6,
+    /// BBR: at the path's rate.
+    RTCP_PHASE_PROBE_BW_CRUISE = 7,
+    /// BBR: fills the path before it probes.
+    RTCP_PHASE_PROBE_BW_REFILL = 8,
+    /// BBR: faster than the path, to see whether there is more.
+    RTCP_PHASE_PROBE_BW_UP = 9,
+    /// BBR: almost nothing in flight, to measure the empty path's round trip.
+    RTCP_PHASE_PROBE_RTT = 10,
+}
+
 /// Opaque. Create with rtcp_config_new(), free with rtcp_config_free().
 #[derive(Debug)]
 pub struct rtcp_config {
@@ -248,6 +281,26 @@ pub struct rtcp_stats {
     pub rto_count: u64,
     /// Live connections (1 for a connection).
     pub connections: u64,
+    /// Tail loss probes sent.
+    pub probe_count: u64,
+    /// Loss recoveries that turned out to be mistakes and were undone.
+    pub undo_count: u64,
+    /// Payload bytes that the peer is known to hold, acknowledged in order or not.
+    pub bytes_delivered: u64,
+    /// Most recent round-trip time, microseconds.
+    pub latest_rtt_us: u64,
+    /// What sending is paced at, bytes per second; 0 = not paced.
+    pub pacing_rate: u64,
+    /// What the path is thought to deliver, bytes per second; 0 = the congestion controller does not estimate it.
+    pub bandwidth: u64,
+    /// Share of the last 64 packets or so that were lost, per mille (0 to 1000).
+    pub loss_permille: u64,
+    /// Share of packets whose loss is not taken for congestion, per mille; 0 = none, or not estimated.
+    pub loss_floor_permille: u64,
+    /// The congestion controller, one of enum rtcp_cc; 0 for a receiver.
+    pub cc: u64,
+    /// What it is doing, one of enum rtcp_cc_phase.
+    pub cc_phase: u64,
 }
 
 /// What happened to one connection: at most one record for each in one rtcp_receiver_poll(). Layout never changes.

@@ -189,4 +189,17 @@ pub trait Controller: Debug + Send {
     /// Proportional rate reduction (RFC 9937) applies during recovery. False for controllers that set
     /// cwnd themselves at every moment (fixed, BBR).
     fn wants_prr(&self) -> bool;
+    /// What the controller is doing, for statistics and traces: "slow-start", "probe-bw-up"; "" if it has no
+    /// phases. Lower case, without commas.
+    fn phase(&self) -> &'static str {
+        ""
+    }
+    /// Bytes per second that the path is thought to deliver; None: not estimated.
+    fn bandwidth(&self) -> Option<u64> {
+        None
+    }
+    /// Share of transmissions, 0 to 1, whose loss is not taken for congestion; None: not estimated.
+    fn loss_floor(&self) -> Option<f32> {
+        None
+    }
 }

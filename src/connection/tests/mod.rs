@@ -14,4 +14,5 @@ mod resets;
 mod scoreboard;
 mod seed_link;
 mod solo;
+mod trace;
 mod transfer;
