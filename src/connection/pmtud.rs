@@ -172,6 +172,9 @@ impl Pmtud {
     /// On to the next candidate; without one, until the path may have changed for the better.
     fn advance(&mut self, now: Time) {
         self.timer = None;
+        if self.next_size().is_none() && !self.is_narrowed && self.too_large <= self.ceiling {
+            self.restart(self.ceiling + 1); // the size that failed passes again: it is no limit
+        }
         let (first, duplicate) = (self.probes, None);
         self.candidate =
             self.next_size().map(|size| Candidate { size, first, duplicate, sent_at: None, lost: 0 });

@@ -91,7 +91,10 @@ def has_grown(net, shim):
     """Data used the largest size, and nothing was larger: a probe alone would be one datagram of it."""
     largest = max(shim.sizes)
     ours = min(net.mtu - 20, 1472)  # the kernel's MSS is its MTU less 40, our datagram 20 more; what UDP takes of 1500
-    return largest == ours and shim.sizes[largest] > 100 or print(f"largest {largest} of {ours}: {shim.sizes}")
+    if largest != ours or shim.sizes[largest] <= 100:
+        print(f"largest {largest}, expected {ours}: {shim.sizes}")
+        return False
+    return True
 
 
 def read_all(sock):

@@ -8,7 +8,7 @@ use super::pair::{Pair, ms, pattern};
 use super::solo::{Peer, Solo};
 use crate::connection::{Config, IntegrityMode};
 use crate::emulator::Impairments;
-use crate::wire::{SackBuffer, Segment};
+use crate::wire::{Flags, SackBuffer, Segment};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -196,6 +196,43 @@ fn a_hole_above_1280_bytes_costs_nothing_worth_mentioning() {
         pair.assert_exact();
         assert!(took < best.mul_f64(1.03), "{took:?}, knowing it beforehand {best:?}");
     }
+}
+
+#[test]
+fn an_outage_at_the_start_is_not_taken_for_a_small_mtu_for_long() {
+    for config in [Config::default(), plain()] {
+        let mut pair = flowing(&config, link(1472), 24 << 20);
+        pair.run_for(ms(21)); // the handshake
+        pair.filter = Box::new(|from_a, _, _| from_a);
+        pair.run_for(ms(3000));
+        pair.filter = Box::new(|_, _, _| true);
+        pair.run_for(ms(12_000));
+        assert_eq!(size_in_use(&mut pair), 1472, "{:?}", config.integrity);
+    }
+}
+
+/// Neither SACK nor our extension: what arrives is all there is to go by.
+#[test]
+fn a_peer_that_cannot_be_asked_gets_small_datagrams_after_two_timeouts_and_a_trial_later() {
+    let mut solo = Solo::opening(&Config::default(), Peer::Bare);
+    solo.output();
+    solo.now += ms(20);
+    let mut syn_ack = solo.syn(Flags::SYN | Flags::ACK);
+    syn_ack.options.mss = Some(1460);
+    solo.gets_stateless(&syn_ack);
+    solo.conn.write(solo.now, &pattern(30_000, 1)).unwrap();
+    let sizes: Vec<usize> = solo.run(ms(10_000)).iter().map(|(_, sent)| sent.bytes().len()).collect();
+    assert_eq!(sizes.first(), Some(&1200));
+    assert!(sizes.last().is_some_and(|size| *size <= 548), "{sizes:?}");
+    assert_eq!((solo.conn.stats().rto_count > 2, solo.conn.stats().max_datagram), (true, 548));
+    for _ in 0..500 {
+        solo.conn.write(solo.now, &pattern(5000, 1)).unwrap();
+        solo.output();
+        solo.now += ms(20);
+        solo.conn.handle_timeout(solo.now);
+        solo.gets_ack();
+    }
+    assert_eq!(solo.conn.stats().max_datagram, 1200);
 }
 
 /// The longest time in which not a byte arrived.
