@@ -138,9 +138,9 @@ typedef enum rtcp_error {
 typedef enum rtcp_option {
   /**
    * Largest UDP payload to send, bytes; 0 = discover (int, 0 or 548 to 65507; default 0). Discovery (RFC 8899) begins with
-   * 1200 bytes, which every path is expected to carry. While data flows to a peer with the extension it tries larger sizes,
-   * up to 1472 (IPv6: 1452) or what the peer announced, and goes back to 1200 when large datagrams vanish; towards a plain
-   * peer it stays at 1200. Any other value is used as it is: if the path does not carry it, data does not arrive. ICMP is not
+   * 1200 bytes, which every path is expected to carry. While data flows to a peer with the extension or SACK it tries larger
+   * sizes, up to 1472 (IPv6: 1452) or what the peer announced; when large datagrams vanish it goes back to 1200, and to 548
+   * if these vanish too. Any other value is used as it is: if the path does not carry it, data does not arrive. ICMP is not
    * listened to, and datagrams are never fragmented. rtcp_stats.mtu tells the size in use. The peer is told that it may send
    * up to 1472 bytes, or as much as this says if it is more.
    */

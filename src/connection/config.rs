@@ -21,8 +21,8 @@ pub enum IntegrityMode {
 /// How large our datagrams may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum PathMtu {
-    /// 1,200 bytes of UDP payload at first; towards a peer with the extension a search (RFC 8899) up to what
-    /// the interface and the peer take, and back if that vanishes.
+    /// 1,200 bytes of UDP payload at first; towards a peer with the extension or SACK a search (RFC 8899) up to
+    /// what the interface and the peer take. Back if that vanishes, to 548 if need be.
     #[default]
     Discover,
     /// Up to so many bytes of UDP payload (header included), whatever the path does with them.

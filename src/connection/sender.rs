@@ -76,6 +76,8 @@ pub(super) struct AckEffect {
     pub(super) delivered: u64,
     /// Small segments arrive, large ones do not.
     pub(super) black_hole: bool,
+    /// A larger datagram was reported as arrived.
+    pub(super) grew: bool,
 }
 
 /// SEND variables of RFC 9293 3.3.1 (unwrapped) and the machinery of recovery.
@@ -128,6 +130,9 @@ pub(super) struct Sender {
     /// When the peer's last acceptable segment came.
     pub(super) last_heard: Time,
     pub(super) cwnd_limited: bool,
+    /// The flight up to here was limited by cwnd: ACKs of it that come in a row, nothing sent between them, all
+    /// tell of a full window.
+    limited_until: u64,
     /// The peer runs our extension: its longest ACK delay is known, timestamps are there.
     pub(super) extension: bool,
     /// The peer reports what it holds beyond holes.
@@ -178,6 +183,7 @@ impl Sender {
             last_sent: now,
             last_heard: now,
             cwnd_limited: false,
+            limited_until: 0,
             extension: false,
             sack: false,
             retransmitted: 0,
@@ -228,7 +234,10 @@ impl Sender {
     ) -> AckEffect {
         let prior_in_flight = self.board.in_flight();
         self.board.watch(self.cc.watch());
-        let dsack = is_dsack(ack, blocks);
+        let duplicate = blocks.first().filter(|_| is_dsack(ack, blocks));
+        // A duplicate that we sent to learn the path's MTU tells nothing else.
+        let asked = duplicate.and_then(|(start, end)| self.pmtud.on_duplicate(now, *start, *end));
+        let dsack = duplicate.is_some() && asked.is_none();
         let mut delivery = self.board.delivery(now, self.rtt.min_rtt(), echo_ms);
         let advanced = ack > self.una;
         let prior_una = self.una;
@@ -265,7 +274,7 @@ impl Sender {
             self.rto_start = now; // RFC 6298 5.3
         }
         self.arm_loss_timer(now);
-        AckEffect { advanced, delivered: delivery.bytes, black_hole }
+        AckEffect { advanced, delivered: delivery.bytes, black_hole, grew: asked == Some(true) }
     }
 
     /// `answers_duplicate`: what is delivered now arrived long ago, its own ACK was lost: no round trip.
@@ -303,6 +312,9 @@ impl Sender {
         advanced: bool,
     ) {
         let rate = self.board.rate_sample(delivery);
+        if self.cwnd_limited {
+            self.limited_until = self.nxt;
+        }
         let sample = AckSample {
             newly_acked: delivery.bytes,
             newly_lost,
@@ -318,7 +330,7 @@ impl Sender {
             delivered: self.board.delivered(),
             rate,
             in_recovery: self.episode.is_some_and(|e| e.cause == Cause::Fast),
-            cwnd_limited: self.cwnd_limited,
+            cwnd_limited: self.cwnd_limited || self.una < self.limited_until,
             snd_una: self.una,
             snd_nxt: self.nxt,
             newly_ce: 0,

@@ -1,14 +1,17 @@
 //! White-box tests of one connection against another, in virtual time.
 
 mod closing;
+mod cubic;
 mod farewell;
 mod flow;
 mod handshake;
 mod hostile;
 mod liveness;
+mod loss;
 mod pacing;
 mod pair;
 mod pmtud;
+mod pmtud_plain;
 mod recovery;
 mod resets;
 mod scoreboard;
