@@ -17,6 +17,7 @@ mod ack_policy;
 mod app;
 mod chunks;
 mod config;
+mod ecn;
 mod error;
 mod handshake;
 mod input;
@@ -50,6 +51,7 @@ use crate::wire::{Integrity, SeqNum, crc_key};
 
 pub use config::{Config, Identity, IntegrityMode, PathMtu};
 pub use congestion::Algorithm;
+pub use ecn::EcnMode;
 pub use error::{Error, ReadError, WriteError};
 pub use handshake::{Offer, Terms, emit_syn_ack};
 pub use output::Transmit;
@@ -204,6 +206,9 @@ impl Connection {
         {
             self.rcv.set_ts_recent(now, value);
         }
+        let ecn = EcnMode::of(terms.ecn, terms.extension);
+        self.rcv.marks.agree(ecn);
+        self.snd.ecn.agree(ecn, !self.opening.has_sent_plain);
         self.snd.extension = terms.extension && terms.timestamps;
         self.snd.sack = terms.sack;
         self.snd.shift = peer_shift;
@@ -384,6 +389,9 @@ impl Connection {
             peer_window: self.snd.wnd,
             max_datagram: self.datagram_size() as u64,
             rto_count: self.snd.rto_count,
+            ecn: self.snd.ecn.mode(),
+            packets_ce: self.rcv.marks.packets,
+            bytes_ce: self.snd.ecn.reported,
             ..self.stats
         }
     }

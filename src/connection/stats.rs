@@ -3,6 +3,8 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use super::ecn::EcnMode;
+
 /// Counters and gauges; `rtcp_stats` in the C header is made of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -42,6 +44,12 @@ pub struct Stats {
     pub max_datagram: u64,
     /// Retransmission timeouts fired.
     pub rto_count: u64,
+    /// Congestion notification in use on what is sent.
+    pub ecn: EcnMode,
+    /// Data segments that arrived marked "congestion experienced".
+    pub packets_ce: u64,
+    /// Bytes that the peer reported as marked; from a plain peer one segment per round trip with marks.
+    pub bytes_ce: u64,
 }
 
 impl AddAssign<&Self> for Stats {
@@ -58,5 +66,7 @@ impl AddAssign<&Self> for Stats {
         self.packets_dropped += other.packets_dropped;
         self.bytes_in_flight += other.bytes_in_flight;
         self.rto_count += other.rto_count;
+        self.packets_ce += other.packets_ce;
+        self.bytes_ce += other.bytes_ce;
     }
 }

@@ -56,6 +56,7 @@ pub(super) const OPTIONS: &[Definition] = &[
     int(RTCP_OPT_USER_TIMEOUT_MS, 1, MS_MAX, 100_000), // RFC 9293 3.8.3: R2 >= 100 s
     int(RTCP_OPT_SOCKET, -1, MS_MAX, -1),
     int(RTCP_OPT_NODELAY, 0, 1, 1),
+    int(RTCP_OPT_ECN, 0, 1, 1),
 ];
 
 /// Smallest MTU but 0: 576-byte IP packets (RFC 791) minus the IP and UDP headers.
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn the_table_has_each_option_once_in_order() {
         assert!(OPTIONS.windows(2).all(|rows| (rows[0].option as c_int) < rows[1].option as c_int));
-        assert_eq!(OPTIONS.len(), 23, "a new option needs a row");
+        assert_eq!(OPTIONS.len(), 24, "a new option needs a row");
     }
 
     #[test]

@@ -118,6 +118,9 @@ pub enum rtcp_option {
     RTCP_OPT_SOCKET = 24,
     /// 1 (default) = small writes leave at once; 0 = Nagle's algorithm (int, 0 or 1; rtcp_set_int()).
     RTCP_OPT_NODELAY = 25,
+    /// 1 (default) = explicit congestion notification (RFC 3168) with every peer that has it: routers mark packets where they
+    /// would drop them. Given up by itself on paths that do not carry marked packets. 0 = never (int, 0 or 1).
+    RTCP_OPT_ECN = 26,
 }
 
 /// Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: rtcp_receiver_poll() reports
@@ -249,6 +252,13 @@ pub struct rtcp_stats {
     pub rto_count: u64,
     /// Live connections (1 for a connection).
     pub connections: u64,
+    /// Explicit congestion notification on what is sent: 0 = not in use (not agreed on, or the path does not carry it), 1 = as in
+    /// RFC 3168, 2 = with a count of marked bytes (the peer has the extension). 0 for a receiver.
+    pub ecn: u64,
+    /// Data packets that arrived marked "congestion experienced".
+    pub packets_ce: u64,
+    /// Bytes that the peer reported as marked; with `ecn` 1 an estimate, one packet for each round trip with marks.
+    pub bytes_ce: u64,
 }
 
 /// What happened to one connection: at most one record for each in one rtcp_receiver_poll(). Layout never changes.

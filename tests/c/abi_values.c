@@ -47,6 +47,7 @@ IS(RTCP_OPT_INTEGRITY, 22);
 IS(RTCP_OPT_USER_TIMEOUT_MS, 23);
 IS(RTCP_OPT_SOCKET, 24);
 IS(RTCP_OPT_NODELAY, 25);
+IS(RTCP_OPT_ECN, 26);
 
 IS(RTCP_EVENT_READABLE, 1);
 IS(RTCP_EVENT_WRITABLE, 2);
@@ -103,8 +104,11 @@ AT(rtcp_stats, peer_window, 120);
 AT(rtcp_stats, mtu, 128);
 AT(rtcp_stats, rto_count, 136);
 AT(rtcp_stats, connections, 144);
+AT(rtcp_stats, ecn, 152);
+AT(rtcp_stats, packets_ce, 160);
+AT(rtcp_stats, bytes_ce, 168);
 /* sizeof(rtcp_stats) may grow: it is passed to rtcp_get_stats(). */
-_Static_assert(sizeof(rtcp_stats) >= 152, "rtcp_stats lost a field");
+_Static_assert(sizeof(rtcp_stats) >= 176, "rtcp_stats lost a field");
 
 _Static_assert(RTCP_VERSION_NUMBER ==
                    ((RTCP_VERSION_MAJOR << 16) | (RTCP_VERSION_MINOR << 8) | RTCP_VERSION_PATCH),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::*;
-use crate::connection::{End, Error, IntegrityMode};
+use crate::connection::{EcnMode, End, Error, IntegrityMode};
 use crate::wire::{Flags, Integrity, Segment, SeqNum};
 
 const A: &str = "192.0.2.1:1000";
