@@ -242,6 +242,11 @@ typedef enum rtcp_option {
    * 1 (default) = small writes leave at once; 0 = Nagle's algorithm (int, 0 or 1; rtcp_set_int()).
    */
   RTCP_OPT_NODELAY = 25,
+  /**
+   * 1 (default) = explicit congestion notification (RFC 3168) with every peer that has it: routers mark packets where they
+   * would drop them. Given up by itself on paths that do not carry marked packets. 0 = never (int, 0 or 1).
+   */
+  RTCP_OPT_ECN = 26,
 } rtcp_option;
 
 /**
@@ -481,6 +486,19 @@ typedef struct rtcp_stats {
    * Live connections (1 for a connection).
    */
   uint64_t connections;
+  /**
+   * Explicit congestion notification on what is sent: 0 = not in use (not agreed on, or the path does not carry it), 1 = as in
+   * RFC 3168, 2 = with a count of marked bytes (the peer has the extension). 0 for a receiver.
+   */
+  uint64_t ecn;
+  /**
+   * Data packets that arrived marked "congestion experienced".
+   */
+  uint64_t packets_ce;
+  /**
+   * Bytes that the peer reported as marked; with `ecn` 1 an estimate, one packet for each round trip with marks.
+   */
+  uint64_t bytes_ce;
 } rtcp_stats;
 
 #ifdef __cplusplus

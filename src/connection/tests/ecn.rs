@@ -503,3 +503,14 @@ fn a_path_that_erases_the_field_costs_nothing() {
     assert_eq!((stats.ecn, stats.bytes_ce), (EcnMode::Accurate, 0));
     assert!(stats.packets_lost >= 3);
 }
+
+#[test]
+fn a_first_flight_that_was_only_late_brings_ecn_back() {
+    let mut solo = sender_in_flight(11_000);
+    let late = solo.segment();
+    solo.run(ms(1000));
+    assert!(solo.conn.stats().rto_count > 0);
+    assert_eq!(solo.conn.stats().ecn, EcnMode::Off);
+    solo.gets(&late);
+    assert_eq!(solo.conn.stats().ecn, EcnMode::Accurate);
+}

@@ -379,7 +379,7 @@ fn undo_comes_too_late_for_a_larger_window_a_mark_or_a_long_pause() {
     let mut marked = Flow::after_loss_at(100.0, ms(5));
     marked.cubic.on_congestion_event(marked.now, &marked.event(true));
     marked.cubic.on_spurious(marked.now);
-    assert_eq!(marked.cubic.cwnd(), 49_000);
+    assert_eq!(marked.cubic.cwnd(), 59_500);
 
     let mut paused = Flow::after_loss_at(100.0, ms(5));
     paused.cubic.on_idle_restart(paused.now, ms(900), ms(200));
