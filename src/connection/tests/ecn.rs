@@ -436,7 +436,7 @@ fn a_count_of_more_than_was_sent_is_not_believed_and_ends_ecn() {
 }
 
 #[test]
-fn marks_of_one_round_trip_are_one_reduction_and_a_loss_among_them_no_second_one() {
+fn marks_of_one_round_trip_are_one_reduction_and_the_window_stands() {
     let mut solo = sender_in_flight(11_600);
     let first = solo.conn.stats().cwnd;
     gets_count(&mut solo, 1160, 1160);
