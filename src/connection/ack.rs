@@ -64,6 +64,7 @@ impl Connection {
         }
         let echo = segment.options.timestamps.filter(|_| self.terms.timestamps);
         let echo_ms = echo.and_then(|t| self.echoed_ms(now, t.ecr));
+        self.snd.hear_marks(now, ack, segment);
         let effect = self.snd.on_ack(now, ack, &blocks[..count], echo_ms);
         // Progress, or a peer that answers while its window is closed (MUST-37, even if it closed it over
         // what is in flight), keeps the connection.

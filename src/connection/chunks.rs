@@ -121,6 +121,7 @@ impl Sender {
         let len = chunk.end - chunk.start;
         let data = chunk.end.min(self.buffer.end()) - chunk.start;
         self.pmtud.on_sent(now, data, self.loss_rate);
+        self.note_ecn_sent(now, chunk);
         let is_new = chunk.start == self.nxt;
         if is_new {
             self.board.on_sent(chunk.start, chunk.end, now);

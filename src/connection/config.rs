@@ -66,6 +66,8 @@ pub struct Config {
     pub algorithm: Algorithm,
     /// Integrity.
     pub integrity: IntegrityMode,
+    /// Ask for explicit congestion notification, and grant it (RFC 3168).
+    pub ecn: bool,
 }
 
 impl Default for Config {
@@ -83,6 +85,7 @@ impl Default for Config {
             nodelay: true,
             algorithm: Algorithm::Bbr,
             integrity: IntegrityMode::Offer,
+            ecn: true, // RFC 9293 SHLD-8
         }
     }
 }

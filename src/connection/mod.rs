@@ -17,6 +17,7 @@ mod ack_policy;
 mod app;
 mod chunks;
 mod config;
+mod ecn;
 mod error;
 mod handshake;
 mod input;
@@ -51,6 +52,7 @@ use crate::wire::{Integrity, SeqNum, crc_key};
 
 pub use config::{Config, Identity, IntegrityMode, PathMtu};
 pub use congestion::Algorithm;
+pub use ecn::EcnMode;
 pub use error::{Error, ReadError, WriteError};
 pub use handshake::{Offer, Terms, emit_syn_ack};
 pub use output::Transmit;
@@ -205,6 +207,9 @@ impl Connection {
         {
             self.rcv.set_ts_recent(now, value);
         }
+        let ecn = EcnMode::of(terms.ecn, terms.extension);
+        self.rcv.marks.agree(ecn);
+        self.snd.ecn.agree(ecn, !self.opening.has_sent_plain);
         self.snd.extension = terms.extension && terms.timestamps;
         self.snd.sack = terms.sack;
         self.snd.shift = peer_shift;
@@ -395,6 +400,9 @@ impl Connection {
             loss_floor_permille: stats::per_mille(self.snd.cc.loss_floor().unwrap_or(0.0)),
             controller: self.snd.cc.name(),
             phase: self.snd.cc.phase(),
+            ecn: self.snd.ecn.mode(),
+            packets_ce: self.rcv.marks.packets,
+            bytes_ce: self.snd.ecn.reported,
             ..self.stats
         }
     }

@@ -1,7 +1,7 @@
 //! The next datagrams: one visible order of priorities.
 
 use super::chunks::Chunk;
-use super::handshake::{syn_integrity, syn_options};
+use super::handshake::{syn_ack_flags, syn_integrity, syn_options};
 use super::pmtud::Question;
 use super::{Connection, IntegrityMode, State};
 use crate::time::Time;
@@ -61,7 +61,7 @@ impl Connection {
         Some(Transmit {
             size: out.len() - begin,
             segment_size: (batch.count > 1).then_some(batch.segment_size),
-            ect: false,
+            ect: batch.ect,
         })
     }
 
@@ -125,7 +125,7 @@ impl Connection {
         let segment = Segment {
             seq: self.identity.iss,
             ack: if is_answer { self.irs() + 1 } else { SeqNum::new(0) },
-            flags: if is_answer { Flags::SYN | Flags::ACK } else { Flags::SYN },
+            flags: if is_answer { syn_ack_flags(&self.terms) } else { self.syn_flags(now) },
             window: u16::try_from(window).unwrap_or(u16::MAX),
             options,
             ..self.addressed()
@@ -135,6 +135,15 @@ impl Connection {
         segment.emit(out, integrity);
         self.opening.on_syn_sent(now);
         Some(Batch::ONE)
+    }
+
+    /// RFC 3168 6.1.1.1: what asks for ECN and goes unanswered gives way to what does not.
+    fn syn_flags(&mut self, now: Time) -> Flags {
+        if self.config.ecn && self.opening.may_ask_for_ecn(now) {
+            return Flags::SYN | Flags::ECE | Flags::CWR;
+        }
+        self.opening.has_sent_plain = true;
+        Flags::SYN
     }
 
     fn addressed(&self) -> Segment<'static> {
@@ -156,7 +165,7 @@ impl Connection {
         Segment {
             seq: self.snd.space.wrap(seq),
             ack: self.rcv.space.wrap(self.rcv.nxt()),
-            flags,
+            flags: flags | self.rcv.marks.echo(),
             window,
             options: Options { timestamps, ext, ..Options::default() },
             ..self.addressed()
@@ -174,6 +183,10 @@ impl Connection {
     /// A pure ACK with all that the peer should know of holes and duplicates.
     fn emit_ack(&mut self, now: Time, out: &mut Vec<u8>) -> Batch {
         let mut segment = self.template(now, Flags::ACK, self.snd.nxt);
+        let marks = self.rcv.marks.count();
+        if let (Some(ext), Some(count)) = (&mut segment.options.ext, &marks) {
+            ext.tail = count;
+        }
         let mut blocks = SackBuffer::default();
         let mut room = self.terms.sack_blocks();
         let dsack = self.rcv.buffer.take_dsack();
@@ -233,11 +246,15 @@ impl Connection {
 
     /// Segments of the stream, as many of one size as may leave.
     fn emit_data(&mut self, now: Time, max_segments: usize, out: &mut Vec<u8>) -> Option<Batch> {
-        let mut batch = Batch { count: 0, segment_size: 0 };
+        let mut batch = Batch { count: 0, segment_size: 0, ect: false };
         let (begin, integrity) = (out.len(), self.integrity());
         let mut template = None;
         while batch.count < max_segments.max(1) as u64 {
             let Some(chunk) = self.snd.next_chunk(now, self.config.nodelay) else { break };
+            let ect = self.snd.is_ect(chunk);
+            if batch.count > 0 && ect != batch.ect {
+                break; // one send, one codepoint
+            }
             let header = template.get_or_insert_with(|| self.template(now, Flags::ACK, 0));
             let size = header.header_len() + self.data_len(chunk);
             if batch.count > 0 && (size > batch.segment_size || out.len() - begin + size > BATCH_BYTES_MAX) {
@@ -248,7 +265,7 @@ impl Connection {
             self.snd.on_chunk_sent(now, chunk);
             batch.count += 1;
             if batch.count == 1 {
-                batch.segment_size = size;
+                (batch.segment_size, batch.ect) = (size, ect);
             }
             if size < batch.segment_size {
                 break; // a shorter one ends a GSO batch
@@ -272,7 +289,7 @@ impl Connection {
     /// One data segment: header, the bytes from the send buffer, integrity, in one pass.
     fn emit_chunk(&self, header: Segment<'_>, chunk: Chunk, integrity: Integrity, out: &mut Vec<u8>) {
         let len = self.data_len(chunk);
-        let mut flags = Flags::ACK;
+        let mut flags = header.flags | self.snd.cwr(chunk);
         if chunk.end > self.snd.buffer.end() {
             flags |= Flags::FIN;
         }
@@ -303,8 +320,10 @@ impl Connection {
 struct Batch {
     count: u64,
     segment_size: usize,
+    /// Every segment is to be marked as ECN-capable, or none.
+    ect: bool,
 }
 
 impl Batch {
-    const ONE: Self = Self { count: 1, segment_size: 0 };
+    const ONE: Self = Self { count: 1, segment_size: 0, ect: false };
 }

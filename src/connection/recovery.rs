@@ -62,7 +62,7 @@ impl Sender {
         self.loss_rate.on_lost(segments);
     }
 
-    fn event(&self) -> CongestionEvent {
+    pub(super) fn event(&self) -> CongestionEvent {
         CongestionEvent {
             in_flight: self.nxt - self.una - self.board.sacked(),
             snd_nxt: self.nxt,
@@ -73,6 +73,7 @@ impl Sender {
     pub(super) fn enter_recovery(&mut self, now: Time) {
         let flight = self.event().in_flight;
         self.cc.on_congestion_event(now, &self.event());
+        self.ecn.on_reduction(self.nxt);
         let prr = self.cc.wants_prr().then(|| Prr::new(flight, self.cc.ssthresh()));
         self.begin(now, Cause::Fast, prr);
     }
@@ -158,6 +159,7 @@ impl Sender {
         let original_arrived = dsack || echo_ms.is_some_and(|echo| echo < probe.sent_at.as_millis());
         if probe.is_retransmission && !original_arrived && self.episode.is_none() {
             self.cc.on_congestion_event(now, &self.event());
+            self.ecn.on_reduction(self.nxt);
             self.cc.on_recovery_exit(now);
         }
     }
@@ -251,6 +253,8 @@ impl Sender {
         self.on_lost(segments);
         if self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1 {
             self.cc.on_retransmission_timeout(now, &event);
+            self.ecn.on_reduction(self.nxt);
+            self.ecn.on_timeout();
             self.begin(now, Cause::Timeout, None);
         }
         self.rto_start = now;

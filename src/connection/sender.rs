@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::congestion::{AckSample, Controller};
+use super::ecn::Marking;
 use super::loss_rate::LossRate;
 use super::pacer::Pacer;
 use super::pmtud::Pmtud;
@@ -137,6 +138,7 @@ pub(super) struct Sender {
     pub(super) extension: bool,
     /// The peer reports what it holds beyond holes.
     pub(super) sack: bool,
+    pub(super) ecn: Marking,
     pub(super) retransmitted: u64,
     pub(super) lost: u64,
     pub(super) rto_count: u64,
@@ -186,6 +188,7 @@ impl Sender {
             limited_until: 0,
             extension: false,
             sack: false,
+            ecn: Marking::default(),
             retransmitted: 0,
             lost: 0,
             rto_count: 0,
@@ -297,6 +300,7 @@ impl Sender {
         self.rack.reordering_seen |= delivery.reordered;
         self.loss_rate.on_delivered(delivery.bytes.div_ceil(self.mss as u64));
         self.backoff = 0;
+        self.ecn.on_delivered(delivery, self.mss as u64);
     }
 
     fn undelivered_segments(&self) -> u32 {
@@ -329,11 +333,12 @@ impl Sender {
             min_rtt: self.rtt.min_rtt(),
             delivered: self.board.delivered(),
             rate,
-            in_recovery: self.episode.is_some_and(|e| e.cause == Cause::Fast),
+            in_recovery: self.episode.is_some_and(|e| e.cause == Cause::Fast)
+                || self.ecn.is_reducing(self.una),
             cwnd_limited: self.cwnd_limited || self.una < self.limited_until,
             snd_una: self.una,
             snd_nxt: self.nxt,
-            newly_ce: 0,
+            newly_ce: self.ecn.take_news(),
         };
         self.cc.on_ack(now, &sample);
         self.pacer.set_rate(now, self.cc.pacing_rate());

@@ -3,6 +3,8 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use super::ecn::EcnMode;
+
 /// Counters and gauges; `rtcp_stats` in the C header is made of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -62,6 +64,12 @@ pub struct Stats {
     pub controller: &'static str,
     /// Its phase; "" if it has none.
     pub phase: &'static str,
+    /// Congestion notification in use on what is sent.
+    pub ecn: EcnMode,
+    /// Data segments that arrived marked "congestion experienced".
+    pub packets_ce: u64,
+    /// Bytes that the peer reported as marked; from a plain peer one segment per round trip with marks.
+    pub bytes_ce: u64,
 }
 
 impl AddAssign<&Self> for Stats {
@@ -81,6 +89,8 @@ impl AddAssign<&Self> for Stats {
         self.probe_count += other.probe_count;
         self.undo_count += other.undo_count;
         self.bytes_delivered += other.bytes_delivered;
+        self.packets_ce += other.packets_ce;
+        self.bytes_ce += other.bytes_ce;
     }
 }
 

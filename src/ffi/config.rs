@@ -156,6 +156,7 @@ impl Settings {
                 1 => IntegrityMode::Offer,
                 _ => IntegrityMode::Require,
             },
+            ecn: self.is_on(RTCP_OPT_ECN),
         }
     }
 }
@@ -399,6 +400,7 @@ mod tests {
             (RTCP_OPT_INTEGRITY, 2),
             (RTCP_OPT_MTU, 548),
             (RTCP_OPT_SOCKET, 7),
+            (RTCP_OPT_ECN, 0),
         ];
         for (option, value) in ints {
             settings.set_int(option as c_int, value).unwrap();
@@ -413,7 +415,7 @@ mod tests {
             (config.connection.mtu, config.connection.max_receive_datagram),
             (PathMtu::Fixed(548), 1472)
         );
-        assert_eq!(config.socket, Some(7));
+        assert_eq!((config.socket, config.connection.ecn), (Some(7), false));
         assert_eq!(config.ack_to, Some("[2001:db8::1]:9".parse().unwrap()));
         assert_eq!(config.bind.as_deref(), Some("192.0.2.1"));
     }

@@ -56,6 +56,7 @@ pub(super) const OPTIONS: &[Definition] = &[
     int(RTCP_OPT_SOCKET, -1, MS_MAX, -1),
     int(RTCP_OPT_NODELAY, 0, 1, 1),
     Definition { option: RTCP_OPT_TRACE, kind: Kind::Str },
+    int(RTCP_OPT_ECN, 0, 1, 1),
 ];
 
 /// Smallest MTU but 0: 576-byte IP packets (RFC 791) minus the IP and UDP headers.

@@ -11,7 +11,7 @@ use super::types::rtcp_cc::*;
 use super::types::rtcp_cc_phase::{self, *};
 use super::types::rtcp_error::*;
 use super::types::{rtcp_handle, rtcp_stats};
-use crate::connection::Stats;
+use crate::connection::{EcnMode, Stats};
 
 /// More than any version of rtcp_stats will have: a larger size is no sizeof.
 const SIZE_MAX: usize = 4096;
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn rtcp_get_stats(h: rtcp_handle, out: *mut rtcp_stats, si
         }
         let (stats, connections) = live.endpoint().stats(live.connection().ok())?;
         let stats = rtcp_stats { connections: connections as u64, ..(&stats).into() };
-        // SAFETY: not null; this function's contract is copy_sized's contract; 29 u64 have no padding.
+        // SAFETY: not null; this function's contract is copy_sized's contract; 32 u64 have no padding.
         unsafe { raw::copy_sized(out, size, &stats) };
         Ok(RTCP_OK as c_int)
     })
@@ -80,6 +80,13 @@ impl From<&Stats> for rtcp_stats {
                 _ => 0,
             },
             cc_phase: phase(stats.phase) as u64,
+            ecn: match stats.ecn {
+                EcnMode::Off => 0,
+                EcnMode::Classic => 1,
+                EcnMode::Accurate => 2,
+            },
+            packets_ce: stats.packets_ce,
+            bytes_ce: stats.bytes_ce,
         }
     }
 }

@@ -122,6 +122,9 @@ pub enum rtcp_option {
     /// docs/tracing.md explains the columns, docs/plot_trace.py draws them. A file that cannot be written is warned of once and
     /// disturbs nothing. Of the socket: rtcp_receiver_connect() takes no notice of it.
     RTCP_OPT_TRACE = 27,
+    /// 1 (default) = explicit congestion notification (RFC 3168) with every peer that has it: routers mark packets where they
+    /// would drop them. Given up by itself on paths that do not carry marked packets. 0 = never (int, 0 or 1).
+    RTCP_OPT_ECN = 26,
 }
 
 /// Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: rtcp_receiver_poll() reports
@@ -301,6 +304,13 @@ pub struct rtcp_stats {
     pub cc: u64,
     /// What it is doing, one of enum rtcp_cc_phase.
     pub cc_phase: u64,
+    /// Explicit congestion notification on what is sent: 0 = not in use (not agreed on, or the path does not carry it), 1 = as in
+    /// RFC 3168, 2 = with a count of marked bytes (the peer has the extension). 0 for a receiver.
+    pub ecn: u64,
+    /// Data packets that arrived marked "congestion experienced".
+    pub packets_ce: u64,
+    /// Bytes that the peer reported as marked; with `ecn` 1 an estimate, one packet for each round trip with marks.
+    pub bytes_ce: u64,
 }
 
 /// What happened to one connection: at most one record for each in one rtcp_receiver_poll(). Layout never changes.

@@ -48,6 +48,7 @@ IS(RTCP_OPT_USER_TIMEOUT_MS, 23);
 IS(RTCP_OPT_SOCKET, 24);
 IS(RTCP_OPT_NODELAY, 25);
 IS(RTCP_OPT_TRACE, 27);
+IS(RTCP_OPT_ECN, 26);
 
 IS(RTCP_EVENT_READABLE, 1);
 IS(RTCP_EVENT_WRITABLE, 2);
@@ -126,8 +127,11 @@ AT(rtcp_stats, loss_permille, 200);
 AT(rtcp_stats, loss_floor_permille, 208);
 AT(rtcp_stats, cc, 216);
 AT(rtcp_stats, cc_phase, 224);
+AT(rtcp_stats, ecn, 232);
+AT(rtcp_stats, packets_ce, 240);
+AT(rtcp_stats, bytes_ce, 248);
 /* sizeof(rtcp_stats) may grow: it is passed to rtcp_get_stats(). */
-_Static_assert(sizeof(rtcp_stats) >= 232, "rtcp_stats lost a field");
+_Static_assert(sizeof(rtcp_stats) >= 256, "rtcp_stats lost a field");
 
 _Static_assert(RTCP_VERSION_NUMBER ==
                    ((RTCP_VERSION_MAJOR << 16) | (RTCP_VERSION_MINOR << 8) | RTCP_VERSION_PATCH),

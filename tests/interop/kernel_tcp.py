@@ -5,6 +5,7 @@ A shim moves segments between a TUN device and UDP: it takes the IPv4 header off
 checksum right for the other side's pseudo-header. The kernel knows nothing of our extension. Both roles:
 a C program of ours sends a file to a kernel socket; a kernel socket sends a file to our echo server and back.
 Our datagrams must grow to what the device and the kernel's MSS take, by the kernel's D-SACKs (docs/design.md).
+The shim is a router, too: it carries the ECN field over, and marks some of what may be marked (RFC 3168).
 
     sudo tests/interop/kernel_tcp.py DIR_OF_PROGRAMS     # a_send and b2_echo of tests/api-programs, built there
 
@@ -24,6 +25,9 @@ import threading
 
 MTUS = (1280, 1500)
 BYTES = 4_000_000
+MARK_EACH = 50  # of the datagrams that are ECN-capable
+ECT0, CE = 2, 3
+ECE, CWR = 0x40, 0x80
 
 
 def fold(data):
@@ -50,25 +54,41 @@ class Shim(threading.Thread):
         self.net, self.tun, self.udp, self.peer = net, net.tun, udp, peer
         self.ids = 0
         self.sizes = collections.Counter()  # of our program's datagrams
+        udp.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
 
     def run(self):
         while True:
             for ready in select.select([self.tun, self.udp], [], [])[0]:
                 if ready is self.udp:
-                    segment, self.peer = self.udp.recvfrom(65535)
+                    segment, ancillary, _, self.peer = self.udp.recvmsg(65535, 64)
                     self.sizes[len(segment)] += 1
-                    os.write(self.tun, self.packet(segment))
+                    tos = next((data[0] for _, kind, data in ancillary if kind == socket.IP_TOS), 0)
+                    os.write(self.tun, self.packet(segment, self.mark("ours", tos & 3, segment)))
                 else:
                     packet = os.read(self.tun, 65535)
                     if packet[0] >> 4 == 4 and packet[9] == 6 and self.peer:
                         segment = packet[(packet[0] & 15) * 4 : struct.unpack("!H", packet[2:4])[0]]
                         zero = bytes(4)
-                        self.udp.sendto(with_checksum(segment, zero, zero), self.peer)
+                        tos = self.mark("the kernel's", packet[1] & 3, segment)
+                        ancillary = [(socket.IPPROTO_IP, socket.IP_TOS, struct.pack("i", tos))]
+                        self.udp.sendmsg([with_checksum(segment, zero, zero)], ancillary, 0, self.peer)
 
-    def packet(self, segment):
+    def mark(self, whose, ecn, segment):
+        """The ECN field as it leaves; counts what ECN did."""
+        seen, flags = self.net.seen, segment[13]
+        if not flags & 2:  # in a SYN the bits negotiate
+            seen[whose, "ECE"] += bool(flags & ECE)
+            seen[whose, "CWR"] += bool(flags & CWR)
+        seen[whose, "ECT"] += ecn == ECT0
+        if ecn == ECT0 and seen[whose, "ECT"] % MARK_EACH == 0:
+            seen[whose, "CE"] += 1
+            return CE
+        return ecn
+
+    def packet(self, segment, tos):
         src, dst = socket.inet_aton(self.net.ours), socket.inet_aton(self.net.kernel)
         self.ids = (self.ids + 1) & 0xFFFF
-        header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(segment), self.ids, 0x4000, 64, 6, 0, src, dst)
+        header = struct.pack("!BBHHHBBH4s4s", 0x45, tos, 20 + len(segment), self.ids, 0x4000, 64, 6, 0, src, dst)
         header = header[:10] + struct.pack("!H", fold(header)) + header[12:]
         return header + with_checksum(segment, src, dst)
 
@@ -79,11 +99,16 @@ class Net:
     def __init__(self, number, mtu):
         self.mtu = mtu
         self.kernel, self.ours = f"10.99.{number}.1", f"10.99.{number}.2"
+        self.seen = collections.Counter()
         self.tun = os.open("/dev/net/tun", os.O_RDWR)
         name = f"rtcptest{number}"
         flags = 0x1001  # IFF_TUN | IFF_NO_PI
         fcntl.ioctl(self.tun, 0x400454CA, struct.pack("16sH", name.encode(), flags))  # TUNSETIFF
-        for command in (f"addr add {self.kernel}/24 dev {name}", f"link set {name} mtu {mtu} up"):
+        for command in (
+            f"addr add {self.kernel}/24 dev {name}",
+            f"link set {name} mtu {mtu} up",
+            f"route replace {self.ours}/32 dev {name} features ecn",  # when the kernel dials, it asks for ECN
+        ):
             subprocess.run(["ip", *command.split()], check=True)
 
 
@@ -95,6 +120,14 @@ def has_grown(net, shim):
         print(f"largest {largest}, expected {ours}: {shim.sizes}")
         return False
     return True
+
+
+def ecn_works(net, sender, receiver):
+    """Data left as ECT, some was marked, the receiver said so, the sender heard it."""
+    seen = net.seen
+    counts = {f"{whose} {what}": count for (whose, what), count in sorted(seen.items()) if count}
+    print(f"     {counts}", flush=True)
+    return all((seen[sender, "ECT"], seen[sender, "CE"], seen[receiver, "ECE"], seen[sender, "CWR"]))
 
 
 def read_all(sock):
@@ -151,10 +184,14 @@ def main():
         file.write(data)
         file.flush()
         for number, mtu in enumerate(MTUS):
-            to_kernel = ours_to_kernel(programs, Net(71 + 2 * number, mtu), data, file.name)
-            results[f"ours to the kernel, MTU {mtu}"] = to_kernel
-            to_ours = kernel_to_ours(programs, Net(72 + 2 * number, mtu), data)
-            results[f"the kernel to our echo server and back, MTU {mtu}"] = to_ours
+            net = Net(71 + 2 * number, mtu)
+            results[f"ours to the kernel, MTU {mtu}"] = ours_to_kernel(programs, net, data, file.name)
+            results[f"ECN, ours to the kernel, MTU {mtu}"] = ecn_works(net, "ours", "the kernel's")
+            net = Net(72 + 2 * number, mtu)
+            name = f"the kernel to our echo server and back, MTU {mtu}"
+            results[name] = kernel_to_ours(programs, net, data)
+            results[f"ECN, the kernel to ours, MTU {mtu}"] = ecn_works(net, "the kernel's", "ours")
+            results[f"ECN, and back, MTU {mtu}"] = ecn_works(net, "ours", "the kernel's")
     for name, ok in results.items():
         print(f"{'ok  ' if ok else 'FAIL'} {name}: {BYTES} bytes", flush=True)
     os._exit(0 if all(results.values()) else 1)  # the shims are threads that never end

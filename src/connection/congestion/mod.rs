@@ -120,7 +120,8 @@ pub struct AckSample {
     pub delivered: u64,
     /// Delivery-rate sample.
     pub rate: RateSample,
-    /// A loss-recovery episode is in progress (after this ACK was processed).
+    /// A loss-recovery episode is in progress (after this ACK was processed), or the round trip that follows
+    /// an [`on_congestion_event`](Controller::on_congestion_event) for a mark.
     pub in_recovery: bool,
     /// The flight was limited by the window (cwnd), not by the application or the peer's window, since
     /// the last ACK. Growth is only earned then (RFC 7661 in spirit).
@@ -160,7 +161,8 @@ pub trait Controller: Debug + Send {
     fn on_sent(&mut self, now: Time, bytes: u64, in_flight: u64);
     /// An acknowledgement that covered new data, or marked data lost, arrived.
     fn on_ack(&mut self, now: Time, ack: &AckSample);
-    /// Fast recovery begins (once per episode).
+    /// Fast recovery begins (once per episode); or, if [`Self::wants_prr`], marks came and no other event was
+    /// told in the round trip before. All controllers find marks in [`AckSample::newly_ce`].
     fn on_congestion_event(&mut self, now: Time, event: &CongestionEvent);
     /// Recovery, be it after a loss or a timeout, ended: everything up to the episode's `snd_nxt` is
     /// acknowledged.

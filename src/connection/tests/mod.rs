@@ -2,6 +2,7 @@
 
 mod closing;
 mod cubic;
+mod ecn;
 mod farewell;
 mod flow;
 mod handshake;
