@@ -56,8 +56,11 @@ impl Connection {
         self.check_syn(now, segment)?;
         let seq = self.check_sequence(now, segment)?;
         self.check_reset(now, segment, seq, proof)?;
+        let was_silent = self.snd.is_silent(now);
+        self.snd.liveness.hears_aside = segment.is_probe_or_echo();
         self.note_heard(now, segment, seq);
         self.process_ack(now, segment, seq)?;
+        self.hear_path(now, segment, was_silent);
         self.process_data(now, segment, seq, ce);
         self.process_fin(now, segment, seq);
         Ok(())
@@ -90,6 +93,10 @@ impl Connection {
             && ext.flags & ext_flags::PROBE != 0
         {
             self.echo = ext.nonce();
+            // The ECHO tells that what left before its question and was not acknowledged is lost: it is to know all.
+            if self.rcv.buffer.has_holes() {
+                self.rcv.acks.require_alone();
+            }
         }
     }
 

@@ -40,6 +40,7 @@ impl Connection {
                     || self.probe_pending
                     || self.echo.is_some()
                     || self.wants_path_probe()
+                    || self.wants_liveness_probe()
                     || (self.state.may_transmit_data() && self.wants_data(now))
             }
         }
@@ -47,6 +48,9 @@ impl Connection {
 
     fn wants_data(&self, now: Time) -> bool {
         let held_back = self.snd.paced_until.is_some_and(|at| at > now);
+        if self.snd.is_held_back() {
+            return false;
+        }
         (!held_back && (self.snd.nxt < self.snd.end() || self.snd.board.has_lost()))
             || self.snd.probe_due
             || self.snd.copy_due().is_some_and(|at| at <= now)
@@ -75,11 +79,14 @@ impl Connection {
             State::SynSent | State::SynReceived => return self.emit_syn(now, out),
             _ => {}
         }
+        if self.rcv.acks.is_due_alone() {
+            return Some(self.emit_ack(now, out));
+        }
         if let Some(nonce) = self.echo.take() {
             return Some(self.emit_echo(now, nonce, out));
         }
-        if self.rcv.acks.is_due_alone() {
-            return Some(self.emit_ack(now, out));
+        if let Some(nonce) = self.take_liveness_probe(now) {
+            return Some(self.emit_path_probe(now, 0, nonce, out));
         }
         if let Some(question) = self.take_path_probe(now) {
             return Some(match question {
@@ -218,7 +225,7 @@ impl Connection {
         Batch::ONE
     }
 
-    /// A PROBE that makes the datagram `size` bytes long.
+    /// A PROBE that makes the datagram `size` bytes long, if its header is not longer.
     fn emit_path_probe(&mut self, now: Time, size: usize, nonce: [u8; 8], out: &mut Vec<u8>) -> Batch {
         let mut segment = self.template(now, Flags::ACK, self.snd.nxt);
         if let Some(ext) = &mut segment.options.ext {

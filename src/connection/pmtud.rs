@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use super::loss_rate::LossRate;
+use super::nonce::Nonces;
 use super::sent::Delivery;
 use super::{Connection, PathMtu};
 use crate::time::Time;
@@ -80,7 +81,7 @@ pub(super) struct Pmtud {
     timer: Option<Time>,
     hole: Option<Hole>,
     fallbacks: u32,
-    seed: u64,
+    nonces: Nonces,
     /// Questions made so far.
     probes: u64,
 }
@@ -129,7 +130,7 @@ impl Hole {
 
 impl Pmtud {
     /// `size` is used as it is until [`Self::search`].
-    pub(super) const fn new(size: usize, seed: u64) -> Self {
+    pub(super) const fn new(size: usize, nonces: Nonces) -> Self {
         Self {
             size,
             means: Means::Never,
@@ -141,7 +142,7 @@ impl Pmtud {
             timer: None,
             hole: None,
             fallbacks: 0,
-            seed,
+            nonces,
             probes: 0,
         }
     }
@@ -265,14 +266,8 @@ impl Pmtud {
         self.probes
     }
 
-    /// SplitMix64 over the ISN and the timestamp offset, both keyed secrets: off the path nobody can guess it,
-    /// on the path nobody needs to. (A peer that could would deceive itself: what it says has passed is sent.)
     fn nonce(&self, size: usize, number: u64) -> [u8; 8] {
-        let step = (number << 16) | size as u64; // sizes are below 2^16
-        let mut z = self.seed.wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)).to_be_bytes()
+        self.nonces.make(size as u16, number) // sizes are below 2^16
     }
 
     /// An ECHO; true: the size under test passes and is in use. A late one, of an earlier try, is as good.
@@ -438,11 +433,14 @@ impl Connection {
         (3 * self.snd.pto()).max(PROBE_TIMER_MIN)
     }
 
+    /// What an ECHO says, if `segment` is one.
+    pub(super) fn echoed_nonce(&self, segment: &Segment<'_>) -> Option<[u8; 8]> {
+        let echo = segment.options.ext.filter(|ext| ext.flags & ext_flags::ECHO != 0)?;
+        if segment.is_probe_or_echo() && self.keys.is_some() { echo.nonce() } else { None }
+    }
+
     pub(super) fn hear_echo(&mut self, now: Time, segment: &Segment<'_>) {
-        let echo = segment.options.ext.filter(|ext| ext.flags & ext_flags::ECHO != 0);
-        let nonce =
-            echo.filter(|_| segment.is_probe_or_echo() && self.keys.is_some()).and_then(|ext| ext.nonce());
-        if let Some(nonce) = nonce
+        if let Some(nonce) = self.echoed_nonce(segment)
             && self.snd.pmtud.on_echo(now, nonce)
         {
             self.take_datagram_size();

@@ -209,6 +209,9 @@ impl Sender {
             self.loss_timer = Some((at.max(now), LossTimer::Reorder));
             return;
         }
+        if self.liveness.asks_alone() {
+            return; // an answer to a PROBE, or to what was sent before, brings the data back
+        }
         let rto_at = self.rto_start + self.rto();
         let may_probe = self.episode.is_none()
             && self.probe.is_none()
@@ -299,6 +302,7 @@ impl Sender {
         let copies = self.loss_rate.worthwhile_copies();
         if copies < 2
             || outstanding == 0
+            || self.liveness.asks_alone()
             || self.nxt < self.end()
             || self.board.undelivered() > self.initial_window()
         {

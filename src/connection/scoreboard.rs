@@ -161,6 +161,11 @@ impl Scoreboard {
         None
     }
 
+    /// What was lost leaves in the order of the stream, not of the losses.
+    pub(super) fn sort_lost(&mut self) {
+        self.lost.make_contiguous().sort_unstable();
+    }
+
     fn split(&mut self, index: usize, max: u64) {
         let mut rest = self.segments[index];
         if rest.len() <= max {

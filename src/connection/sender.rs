@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::congestion::{AckSample, Controller};
 use super::ecn::Marking;
+use super::liveness::Liveness;
 use super::loss_rate::LossRate;
+use super::nonce::Nonces;
 use super::pacer::Pacer;
 use super::pmtud::Pmtud;
 use super::prr::Prr;
@@ -99,6 +101,7 @@ pub(super) struct Sender {
     /// Largest payload of a segment, options subtracted.
     pub(super) mss: usize,
     pub(super) pmtud: Pmtud,
+    pub(super) liveness: Liveness,
     pub(super) buffer: SendBuffer,
     /// The application has finished: a FIN follows the buffered bytes.
     pub(super) fin_queued: bool,
@@ -151,7 +154,7 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(now: Time, config: &Config, identity: &Identity) -> Self {
         let mss = Terms::UNKNOWN.segment_payload(config.mtu.initial());
-        let secret = u64::from(identity.ts_offset) << 32 | u64::from(identity.iss.get());
+        let nonces = Nonces::new(u64::from(identity.ts_offset) << 32 | u64::from(identity.iss.get()));
         Self {
             space: SeqSpace::new(identity.iss),
             una: 0,
@@ -162,7 +165,8 @@ impl Sender {
             wl1: 0,
             wl2: 0,
             mss,
-            pmtud: Pmtud::new(config.mtu.initial(), secret),
+            pmtud: Pmtud::new(config.mtu.initial(), nonces),
+            liveness: Liveness::new(nonces),
             buffer: SendBuffer::new(1, config.send_buffer),
             fin_queued: false,
             board: Scoreboard::default(),
@@ -282,7 +286,7 @@ impl Sender {
 
     /// `answers_duplicate`: what is delivered now arrived long ago, its own ACK was lost: no round trip.
     fn on_delivery(&mut self, now: Time, delivery: &Delivery, echo_ms: Option<u64>, answers_duplicate: bool) {
-        if answers_duplicate {
+        if answers_duplicate || self.liveness.hears_aside {
             // neither the record nor the echoed timestamp tells when the ACK was caused
         } else if let Some(rtt) = delivery.rtt {
             let expected = self.undelivered_segments() / 2;
@@ -299,6 +303,7 @@ impl Sender {
         }
         self.rack.reordering_seen |= delivery.reordered;
         self.loss_rate.on_delivered(delivery.bytes.div_ceil(self.mss as u64));
+        self.note_path_answer(now);
         self.backoff = 0;
         self.ecn.on_delivered(delivery, self.mss as u64);
     }

@@ -42,6 +42,7 @@ impl Connection {
             self.rcv.acks.deadline(),
             self.persist.map(|(at, _)| at),
             self.path_deadline(),
+            self.liveness_deadline(),
             self.stalled_since.map(|since| since + self.config.user_timeout),
             self.keepalive_deadline(),
             self.idle_deadline(),
@@ -92,6 +93,7 @@ impl Connection {
         if self.state.may_transmit_data() {
             self.handle_loss(now);
             self.handle_path_timeout(now);
+            self.snd.liveness.handle_timeout(now);
         }
         if let Some((at, probes)) = self.persist
             && at <= now
@@ -107,6 +109,7 @@ impl Connection {
         self.snd.handle_loss_timeout(now);
         if self.snd.rto_count > timeouts {
             self.watch_black_hole(now);
+            self.watch_liveness(now);
         }
         if self.snd.rto_count > timeouts && self.state == State::LastAck && self.snd.is_data_acked() {
             self.last_ack_timeouts += 1;

@@ -110,6 +110,8 @@ pub enum rtcp_option {
     /// CRC-32C: 0 off, 1 offer (default), 2 require (int).
     RTCP_OPT_INTEGRITY = 22,
     /// Give up on a connection after this long without progress, ms (RFC 9293 R2; int, 1 to 2,147,483,647; default 100,000).
+    /// Until then an outage is waited out: a peer with the extension is asked every 250 ms or round trip for 10 s, then down to
+    /// every 5 s, and data goes on when it answers.
     RTCP_OPT_USER_TIMEOUT_MS = 23,
     /// A bound UDP socket to use instead of making one; duplicated, close yours when you like (int, a descriptor; default
     /// -1 = make one). For STUN before hole punching, socket activation, SO_MARK, SO_BINDTODEVICE. `host`/`port` of

@@ -308,6 +308,13 @@ impl Controller for Cubic {
         self.timeout_una = None;
     }
 
+    fn on_path_restored(&mut self, _now: Time) {
+        // Nothing has left for longer than an RTO, so that RFC 5681 section 4.1 holds: what a new connection
+        // may send at once is safe. ssthresh stays where the timeout put it.
+        let restart = initial_window(self.mss).min(self.state.ssthresh);
+        self.set_cwnd(self.state.cwnd.max(restart));
+    }
+
     fn on_idle_restart(&mut self, now: Time, idle: Duration, rto: Duration) {
         if let Some(epoch) = &mut self.state.epoch {
             epoch.updated_at = now;

@@ -173,6 +173,10 @@ pub trait Controller: Debug + Send {
     fn on_retransmission_timeout(&mut self, now: Time, event: &CongestionEvent);
     /// The last congestion event or timeout was spurious (Eifel, F-RTO, D-SACK): restore what it took.
     fn on_spurious(&mut self, now: Time);
+    /// The path answers again after it has carried nothing for two timeouts and longer: an outage, which is no
+    /// sign of congestion. `on_retransmission_timeout` was called when it began, and nothing but PROBEs was
+    /// sent since the second; [`Controller::on_spurious`] may still follow.
+    fn on_path_restored(&mut self, _now: Time) {}
     /// Sending resumes after nothing was in flight for `idle` (RFC 5681 section 4.1, RFC 7661). Call it
     /// however short that was: idle time must not count as time in which the window could have grown.
     fn on_idle_restart(&mut self, now: Time, idle: Duration, rto: Duration);

@@ -1,5 +1,6 @@
 //! White-box tests of one connection against another, in virtual time.
 
+mod blackout;
 mod closing;
 mod cubic;
 mod ecn;

@@ -441,3 +441,49 @@ fn a_syn_that_comes_again_without_asking_for_ecn_takes_it_back() {
     mux.poll_events(now, 9, &mut events);
     assert_eq!(mux.connection(events[0].conn).unwrap().stats().ecn, EcnMode::Classic);
 }
+
+/// Each lost the path in the same moment. Nobody's PROBEs wait for others to have had two, and the link is not
+/// flooded with them; all go on once it is back.
+#[test]
+fn thousands_that_lose_their_path_at_once_share_a_thousand_questions_a_second() {
+    const CONNECTIONS: usize = 1500;
+    let mut net =
+        Net::new(mux_with(1000, 0, Config::default()), mux_with(2000, CONNECTIONS, Config::default()));
+    let ids: Vec<ConnId> =
+        (0..CONNECTIONS).map(|_| net.ends[0].connect(net.now, addr(B), options(0)).unwrap().0).collect();
+    let is_acked =
+        |ends: &[Mux; 2]| ids.iter().all(|id| ends[0].connection(*id).is_some_and(Connection::is_acked));
+    assert!(net.run_until(|ends| is_acked(ends)));
+    let write = |net: &mut Net, data: &[u8]| {
+        ids.iter().for_each(|id| assert_eq!(net.ends[0].write(net.now, *id, data), Ok(data.len())));
+    };
+    write(&mut net, &[1; 24_000]);
+    assert!(net.run_until(|ends| is_acked(ends)));
+    write(&mut net, b"question");
+    let (cut, mut asked, mut last) = (net.now, HashMap::<u16, usize>::new(), net.now);
+    let mut in_second = 0;
+    while net.now < cut + Duration::from_secs(12) {
+        net.ends[0].handle_timeout(net.now);
+        let mut out = Vec::new();
+        while let Some(transmit) = net.ends[0].poll_transmit(net.now, 1, &mut out) {
+            let segment = Segment::parse(&out[..transmit.size]).unwrap();
+            if segment.is_probe_or_echo() {
+                *asked.entry(segment.src_port).or_default() += 1;
+                in_second += 1;
+            }
+            out.clear();
+        }
+        if net.now >= last + Duration::from_secs(1) {
+            assert!(in_second <= 1256, "{in_second} in a second");
+            (last, in_second) = (net.now, 0);
+        }
+        net.now = net.ends[0].poll_timeout().expect("there is always something").max(net.now);
+    }
+    let (least, most) = (asked.values().min().unwrap(), asked.values().max().unwrap());
+    assert!(asked.len() == CONNECTIONS && most - least <= 1, "{} asked, {least} to {most}", asked.len());
+    assert!(asked.values().sum::<usize>() > 10_000, "the budget is used");
+    let back = net.now;
+    assert!(net.run_until(|ends| is_acked(ends)));
+    let bound = Duration::from_millis(1000 * CONNECTIONS as u64 / 1000 + 600);
+    assert!(net.now - back <= bound, "{:?}", net.now - back);
+}
