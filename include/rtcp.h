@@ -481,6 +481,14 @@ typedef struct rtcp_stats {
    * Live connections (1 for a connection).
    */
   uint64_t connections;
+  /**
+   * Recoveries begun by a retransmission timeout and found needless: what it waited for was only late.
+   */
+  uint64_t rto_spurious;
+  /**
+   * Application bytes sent again. What was sent for each byte that arrived: (bytes_acked + bytes_retransmitted) / bytes_acked.
+   */
+  uint64_t bytes_retransmitted;
 } rtcp_stats;
 
 #ifdef __cplusplus

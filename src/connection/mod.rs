@@ -384,6 +384,8 @@ impl Connection {
             peer_window: self.snd.wnd,
             max_datagram: self.datagram_size() as u64,
             rto_count: self.snd.rto_count,
+            rto_spurious: self.snd.rto_spurious,
+            bytes_retransmitted: self.snd.bytes_retransmitted,
             ..self.stats
         }
     }

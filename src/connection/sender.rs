@@ -37,6 +37,7 @@ pub(super) struct Episode {
 /// What is needed to notice that the latest episode was a mistake (RFC 4015, RFC 5682, RFC 2883).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Undo {
+    pub(super) cause: Cause,
     /// SND.UNA when the episode began.
     pub(super) una: u64,
     pub(super) began: Time,
@@ -135,6 +136,8 @@ pub(super) struct Sender {
     pub(super) retransmitted: u64,
     pub(super) lost: u64,
     pub(super) rto_count: u64,
+    pub(super) rto_spurious: u64,
+    pub(super) bytes_retransmitted: u64,
 }
 
 impl Sender {
@@ -179,6 +182,8 @@ impl Sender {
             retransmitted: 0,
             lost: 0,
             rto_count: 0,
+            rto_spurious: 0,
+            bytes_retransmitted: 0,
         }
     }
 

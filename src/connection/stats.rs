@@ -42,6 +42,10 @@ pub struct Stats {
     pub max_datagram: u64,
     /// Retransmission timeouts fired.
     pub rto_count: u64,
+    /// Recoveries begun by a timeout and found needless (Eifel, F-RTO, D-SACK).
+    pub rto_spurious: u64,
+    /// Stream bytes sent again, copies on purpose included.
+    pub bytes_retransmitted: u64,
 }
 
 impl AddAssign<&Self> for Stats {
@@ -58,5 +62,7 @@ impl AddAssign<&Self> for Stats {
         self.packets_dropped += other.packets_dropped;
         self.bytes_in_flight += other.bytes_in_flight;
         self.rto_count += other.rto_count;
+        self.rto_spurious += other.rto_spurious;
+        self.bytes_retransmitted += other.bytes_retransmitted;
     }
 }

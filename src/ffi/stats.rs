@@ -35,7 +35,7 @@ pub unsafe extern "C" fn rtcp_get_stats(h: rtcp_handle, out: *mut rtcp_stats, si
         }
         let (stats, connections) = live.endpoint().stats(live.connection().ok())?;
         let stats = rtcp_stats { connections: connections as u64, ..(&stats).into() };
-        // SAFETY: not null; this function's contract is copy_sized's contract; 19 u64 have no padding.
+        // SAFETY: not null; this function's contract is copy_sized's contract; u64 fields alone have no padding.
         unsafe { raw::copy_sized(out, size, &stats) };
         Ok(RTCP_OK as c_int)
     })
@@ -63,6 +63,8 @@ impl From<&Stats> for rtcp_stats {
             mtu: stats.max_datagram,
             rto_count: stats.rto_count,
             connections: 0,
+            rto_spurious: stats.rto_spurious,
+            bytes_retransmitted: stats.bytes_retransmitted,
         }
     }
 }

@@ -103,8 +103,10 @@ AT(rtcp_stats, peer_window, 120);
 AT(rtcp_stats, mtu, 128);
 AT(rtcp_stats, rto_count, 136);
 AT(rtcp_stats, connections, 144);
+AT(rtcp_stats, rto_spurious, 152);
+AT(rtcp_stats, bytes_retransmitted, 160);
 /* sizeof(rtcp_stats) may grow: it is passed to rtcp_get_stats(). */
-_Static_assert(sizeof(rtcp_stats) >= 152, "rtcp_stats lost a field");
+_Static_assert(sizeof(rtcp_stats) >= 168, "rtcp_stats lost a field");
 
 _Static_assert(RTCP_VERSION_NUMBER ==
                    ((RTCP_VERSION_MAJOR << 16) | (RTCP_VERSION_MINOR << 8) | RTCP_VERSION_PATCH),
