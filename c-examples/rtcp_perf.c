@@ -85,7 +85,7 @@ static rtcp_config *configure(void)
     rtcp_config_set_int(cfg, RTCP_OPT_MTU, opt.mtu);
     rtcp_config_set_int(cfg, RTCP_OPT_UDP_BUFFER, 4 << 20);
     rtcp_config_set_int(cfg, RTCP_OPT_IDLE_TIMEOUT_MS, 30000);
-    rtcp_config_set_int(cfg, RTCP_OPT_KEEPALIVE_MS, 3000);
+    rtcp_config_set_int(cfg, RTCP_OPT_KEEPALIVE_MS, 10000); /* with five probes a second apart: an outage of 10 s is no end */
     rtcp_config_set_int(cfg, RTCP_OPT_IO_THREAD, !opt.no_thread);
     rtcp_config_set_int(cfg, RTCP_OPT_OFFLOAD, !opt.no_gso);
     rtcp_config_set_int(cfg, RTCP_OPT_INTEGRITY, !opt.no_crc);
