@@ -12,6 +12,7 @@
 Tables go to RESULTS/NAME.md (and to stdout), every run to RESULTS/runs.jsonl: the latest of each kind counts."""
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -88,7 +89,10 @@ def profiles(options, programs):
 def fairness(options, programs):
     mixes = [tuple(mix.split("+")) for mix in options.cc] if options.cc else FAIR
     return [
-        Cell("fairness", "fair", seed, mix, flags_of(FAIR_LINK), Link.of(FAIR_LINK), options.seconds, limit=options.seconds + GRACE_S, weight=60)
+        Cell(
+            "fairness", "fair", seed, mix, flags_of(FAIR_LINK), Link.of(FAIR_LINK), options.seconds,
+            limit=options.seconds + GRACE_S, weight=FAIR_LINK["rate_mbit"],
+        )
         for seed in options.seeds
         for mix in mixes
     ]
@@ -101,10 +105,9 @@ def blackout(options, programs):
             back = OUTAGE_AT + outage
             link = {**CLEAN_LINK, "blackouts": f"[[{OUTAGE_AT}, {back}]]"}
             for who in options.cc or [OURS[0]]:
-                # Enough to fill what is left of the time after the longest wait that is still called a resumption.
                 cells.append(Cell(
-                    "blackout", f"{outage} s", seed, (who,), flags_of(link), Link.of(CLEAN_LINK), back + 5, limit=back + 5 + 4 * GRACE_S,
-                    weight=70, moment=back,
+                    "blackout", f"{outage} s", seed, (who,), flags_of(link), Link.of(CLEAN_LINK), back + 5,
+                    limit=back + 5 + GRACE_S, weight=70, moment=back,
                 ))
     return cells
 
@@ -140,7 +143,7 @@ def measure(name, options):
     options.seconds = options.seconds or seconds
     programs = Programs(options.linkemu, options.programs, options.peers)
     log = options.results / "runs.jsonl"
-    cells = make(options, programs)
+    cells = [dataclasses.replace(cell, late_ms=options.late_ms) for cell in make(options, programs)]
     if options.resume and log.exists():
         there = {links_report.key(record) for record in links_report.read(log) if record["group"] == name}
         cells = [cell for cell in cells if cell.key() not in there]
@@ -156,8 +159,8 @@ def main():
     parser.add_argument("--programs", metavar="DIR", default=str(target / "c-examples"), help="with rtcp_perf (%(default)s)")
     parser.add_argument("--results", metavar="DIR", type=Path, default=target / "links", help="(%(default)s)")
     parser.add_argument("--profiles", metavar="A,B", type=lambda text: text.split(","))
-    parser.add_argument("--cc", metavar="A,B", type=lambda text: text.split(","), help="contestants: rtcp-bbr, tcp-cubic, quinn-bbr;"
-                        " for fairness those of one run joined by +")
+    parser.add_argument("--cc", metavar="A,B", type=lambda text: text.split(","),
+                        help="contestants: rtcp-bbr, tcp-cubic, quinn-bbr; for fairness those of one run joined by +")
     parser.add_argument("--seeds", metavar="1,2", type=lambda text: [int(seed) for seed in text.split(",")],
                         help="(1,2,3; for `seed` only their number counts: 5)")
     parser.add_argument("--seconds", type=int, default=0, help="of sending (20; fairness 60)")
@@ -165,6 +168,7 @@ def main():
     parser.add_argument("--peer-limit", type=int, default=45, help="seconds after which a peer is stopped (45)")
     parser.add_argument("--jobs", type=int, default=0, help="runs at once, at most (3; 1: one after the other)")
     parser.add_argument("--capacity", type=float, default=150, help="Mbit/s of all runs at once (150)")
+    parser.add_argument("--late-ms", type=float, default=20, help="lateness of the emulator that makes a run be repeated (20)")
     parser.add_argument("--resume", action="store_true", help="only what is not in RESULTS yet")
     parser.add_argument("--into", metavar="FILE.md", type=Path)
     options = parser.parse_args()

@@ -40,7 +40,7 @@ def rate(record, i=0):
         return flow["recv"]["bytes"] * 8e-6 / max(flow["recv"]["secs"], 1e-9), ""
     if not flow["who"].startswith("rtcp"):
         return record["stats"]["ab"]["bytes_out"] * 8e-6 / record["stats"]["secs"], "at most"
-    if flow["error"] or not flow["arrivals"]:
+    if not (flow["stopped"] and flow["arrivals"]):
         return 0.0, "failed"
     return flow["arrivals"]["bytes"] * 8e-6 / max(flow["arrivals"]["secs"], 1e-9), "cut"
 
@@ -55,7 +55,7 @@ def rate_to_last_byte(record):
 def rate_within(record, i, seconds):
     """Goodput of the first `seconds`: of flows that share a link, the slower ones have it to themselves at the end."""
     flow = record["results"][i]
-    if not flow["arrivals"] or flow.get("error"):
+    if not flow["arrivals"] or rate(record, i)[1] == "failed":
         return rate(record, i)[0]
     curve = flow["arrivals"]["curve"]
     ticks = min(len(curve), round(seconds / CURVE_S))
@@ -171,7 +171,8 @@ class Line:
         wanted = " and ".join(
             f"{sign} {limit:.4g}" for sign, limit in ((">=", self.least), ("<=", self.most)) if limit is not None
         )
-        return (self.link, self.what, wanted, f"{self.value:.4g}", "yes" if self.holds() else "**no**")
+        measured = "> 1000" if self.value > 1000 else f"{self.value:.4g}"
+        return (self.link, self.what, wanted, measured, "yes" if self.holds() else "**no**")
 
 
 def verdicts(lines):
@@ -188,6 +189,9 @@ def profile_lines(runs):
         if who is None or link == "clean":
             continue
         records, mine = runs.get(link, who), runs.goodput(link, who)
+        ended = len(runs.values(link, who, delivered)) / len(records)
+        if ended < 1:
+            yield Line(link, "runs that came to their end, of all", ended, least=1)
         path = Link(**records[0]["path"])
         bound = path.bound(records[0]["seconds"])
         kernels = {name: runs.goodput(link, name) for name in ("tcp-cubic", "tcp-bbr") if runs.get(link, name)}
@@ -316,7 +320,7 @@ def machine(records):
     seeds = len({r["seed"] for r in records if "seed" in r})
     return (
         f"{len(cpus)} × {cpus[0]}, Linux {platform.release()}{when}{', commit ' + commits if commits else ''}"
-        + (f", {seeds} seeds.\n" if seeds else ".\n")
+        + (f", {seeds} seed{'s' if seeds > 1 else ''}.\n" if seeds else ".\n")
     )
 
 

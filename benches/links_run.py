@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-LATE_US = 10_000  # the emulator fell this far behind its own link: the run is repeated, alone
 ATTEMPTS = 3
+TIMED_OUT = "124"  # timeout(1)'s exit code
 HEADERS = 28 + 40  # IPv4, UDP, our TCP header with timestamps and the extension
 CURVE_S = 0.1
 
@@ -77,6 +77,7 @@ class Cell:
     alone: bool = False
     arrivals: bool = True  # log them (not at rates where that costs)
     buffer: int = 0  # rtcp_perf --buffer; 0: the library's own choice
+    late_ms: float = 20  # the emulator may fall this far behind its own link; else the run is repeated, alone
     moment: float = 0  # seconds after the start: when does the first byte after it arrive?
 
     def key(self):
@@ -152,28 +153,35 @@ done"""
 
 
 def script(programs, cell, out):
-    """What linkemu runs: all receivers, then all senders; a receiver whose sender failed is not waited for."""
+    """What linkemu runs: all receivers, then all senders; a receiver whose sender failed is not waited for. Exit
+    codes other than 0 of flow N end up in N.codes."""
     if cell.group == "peers" and not cell.flows[0].startswith("rtcp"):
         name, _, cc = cell.flows[0].partition("-")
         flags = ["--cc", cc] if cc else []
         command = [programs.run_peer, name, cell.bytes, *flags]
         return f"TIMEOUT={cell.limit} {words(command)} >{out}/0.recv 2>{out}/0.err\ncp {out}/0.recv {out}/0.send"
     stop = f"timeout -k 2 {cell.limit}"
-    receivers, senders = [], []
+    receivers, senders, waits = [], [], []
     for i, who in enumerate(cell.flows):
         receive, send = ends(programs, cell, who, PORT + i, f"{out}/{i}.arrivals" if cell.arrivals else None)
         receivers.append(
             f"ip netns exec $LINK_NS_B {stop} {words(receive)} >{out}/{i}.recv 2>{out}/{i}.err &\nr{i}=$!"
         )
         senders.append(
-            f"{{ ip netns exec $LINK_NS_A {stop} {words(send)} >{out}/{i}.send 2>>{out}/{i}.err || kill $r{i}; }} &"
+            f"{{ ip netns exec $LINK_NS_A {stop} {words(send)} >{out}/{i}.send 2>>{out}/{i}.err ||"
+            f" {{ echo $? >>{out}/{i}.codes; kill $r{i}; }}; }} &"
         )
-    return "\n".join([*receivers, LISTENING.format(len(cell.flows)), *senders, "wait"])
+        waits.append(f"wait $r{i} || echo $? >>{out}/{i}.codes")
+    return "\n".join([*receivers, LISTENING.format(len(cell.flows)), *senders, *waits, "wait"])
+
+
+def text_of(path):
+    return path.read_text() if path.exists() else ""
 
 
 def line_of(path, role):
     """The JSON line of one end, or None."""
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in text_of(path).splitlines():
         if line.startswith("{") and (value := json.loads(line)).get("role") == role:
             return value
     return None
@@ -181,9 +189,7 @@ def line_of(path, role):
 
 def arrivals_of(path, start, moment):
     """What rtcp_perf --log-arrivals tells: still good when the transfer was cut short."""
-    if not path.exists():
-        return None
-    pairs = [line.split() for line in path.read_text().splitlines()]
+    pairs = [line.split() for line in text_of(path).splitlines()]
     times = [(float(t), int(n)) for t, n in (pair for pair in pairs if len(pair) == 2)]
     if not times:
         return None
@@ -214,7 +220,8 @@ def run(programs, cell, slot, concurrent):
             flow = {"who": who, "send": send, "recv": received}
             flow["arrivals"] = arrivals_of(out / f"{i}.arrivals", start, cell.moment)
             if not (send and received):
-                flow["error"] = (out / f"{i}.err").read_text()[-500:] if (out / f"{i}.err").exists() else ""
+                flow["error"] = text_of(out / f"{i}.err")[-500:]
+                flow["stopped"] = TIMED_OUT in text_of(out / f"{i}.codes").split()
             elif send["bytes"] != received["bytes"]:
                 fail(f"{who} over {cell.link}: {send['bytes']} bytes sent, {received['bytes']} received")
             flows.append(flow)
@@ -224,7 +231,7 @@ def run(programs, cell, slot, concurrent):
     lanes = (link["ab"], link["ba"])
     disturbed = [f"{name} {value:.0f}" for name, value, most in (
         ("tun_drops", max(lane["tun_drops"] for lane in lanes), 0),
-        ("late_max_us", max(lane["late_max_us"] for lane in lanes), LATE_US),
+        ("late_max_us", max(lane["late_max_us"] for lane in lanes), cell.late_ms * 1e3),
     ) if value > most]
     return {**dataclasses.asdict(cell), "results": flows, "stats": link, "disturbed": disturbed, "at_once": concurrent}
 

@@ -78,7 +78,8 @@ impl Sender {
     }
 
     fn begin(&mut self, now: Time, cause: Cause, prr: Option<Prr>) {
-        self.undo = Some(Undo { cause, una: self.una, began: now, first_retransmission: None, unconfirmed: 0 });
+        self.undo =
+            Some(Undo { cause, una: self.una, began: now, first_retransmission: None, unconfirmed: 0 });
         self.episode = Some(Episode { recover: self.nxt, cause, prr });
         self.probe = None;
         self.probe_due = false;

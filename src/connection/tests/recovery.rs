@@ -87,7 +87,11 @@ fn a_lost_retransmission_is_found_without_an_rto() {
     let took = cross(&mut pair, 100);
     let stats = pair.a.conn().stats();
     assert_eq!(stats.rto_count, 0);
-    assert_eq!((stats.packets_retransmitted, stats.bytes_retransmitted), (2, 2864), "once each, whole segments");
+    assert_eq!(
+        (stats.packets_retransmitted, stats.bytes_retransmitted),
+        (2, 2864),
+        "once each, whole segments"
+    );
     assert!(took < ms(300), "{took:?}");
 }
 
