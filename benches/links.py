@@ -13,13 +13,12 @@ Tables go to RESULTS/NAME.md (and to stdout), every run to RESULTS/runs.jsonl: t
 
 import argparse
 import dataclasses
-import json
 import os
 import subprocess
 from pathlib import Path
 
 import links_report
-from links_run import HERE, Cell, Link, Programs, Schedule, fail
+from links_run import HERE, Cell, Link, Programs, Schedule, commit, fail, keep
 
 KERNEL = ("tcp-cubic", "tcp-bbr")
 OURS = ("rtcp-bbr", "rtcp-cubic")
@@ -30,6 +29,7 @@ FAIR = (("rtcp-bbr", "tcp-cubic"), ("rtcp-bbr", "tcp-bbr"), ("rtcp-bbr",) * 8)
 OUTAGES = (1, 2, 5, 10)
 OUTAGE_AT = 2
 PEERS = ("quinn-bbr", "quiche-bbr", "s2n-bbr", "msquic-bbr", "kcp", "libutp", "srt", "udt4")
+SHY = ("tcp-cubic", "rtcp-cubic", "libutp", "srt", "udt4")
 PEER_PROFILES = ("lossy5", "lossy20", "geo-satellite", "wifi-bad")
 # Nothing is concluded from less than 20 s of random loss, from no blip, or from a blackout's first half.
 TIMED = ("lossy", "starlink", "blackout")
@@ -43,9 +43,8 @@ def flags_of(link):
 
 
 def weight(link, who, alone):
-    """The rate that `who` makes of the link; CUBIC backs off from random loss."""
-    shy = who in ("tcp-cubic", "rtcp-cubic") and link.loss >= 0.01
-    return 0 if alone else link.rate * (0.2 if shy else 1)
+    """The rate that `who` makes of the link; some back off from random loss."""
+    return 0 if alone else link.rate * (0.2 if who in SHY and link.loss >= 0.01 else 1)
 
 
 def chosen(options, programs, otherwise=None):
@@ -116,8 +115,12 @@ def peers(options, programs):
     contestants = options.cc or [OURS[0], *PEERS]
     programs.need_peers(sorted({who.partition("-")[0] for who in contestants if not who.startswith("rtcp")}))
     chosen_profiles = chosen(options, programs, PEER_PROFILES)
+
+    def size(profile):  # peers have no clock: what the link carries in that time
+        return min(options.bytes, int(Link.of(profile).bound(0) * options.seconds / 8e-6))
+
     return [
-        transfer(options, "peers", name, profile, seed, [who], seconds=0, bytes=options.bytes, limit=options.peer_limit)
+        transfer(options, "peers", name, profile, seed, [who], seconds=0, bytes=size(profile), limit=options.peer_limit)
         for seed in options.seeds
         for name, profile in chosen_profiles.items()
         for who in interleaved(contestants, seed)
@@ -133,9 +136,7 @@ def seed_link(options):
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env={**os.environ, "BIN": options.programs})
     if done.returncode != 0:
         fail(f"{command[0]} ended with {done.returncode}")
-    record = {"group": "seed", "table": done.stdout}
-    with open(options.results / "runs.jsonl", "a", encoding="utf-8") as log:
-        log.write(json.dumps(record) + "\n")
+    keep(options.results / "runs.jsonl", {"group": "seed", "table": done.stdout}, commit())
 
 
 def measure(name, options):
@@ -165,7 +166,7 @@ def main():
                         help="(1,2,3; for `seed` only their number counts: 5)")
     parser.add_argument("--seconds", type=int, default=0, help="of sending (20; fairness 60)")
     parser.add_argument("--bytes", type=int, default=64_000_000, help="of sending, if sooner (64,000,000)")
-    parser.add_argument("--peer-limit", type=int, default=45, help="seconds after which a peer is stopped (45)")
+    parser.add_argument("--peer-limit", type=int, default=40, help="seconds after which a peer is stopped (40)")
     parser.add_argument("--jobs", type=int, default=0, help="runs at once, at most (3; 1: one after the other)")
     parser.add_argument("--capacity", type=float, default=150, help="Mbit/s of all runs at once (150)")
     parser.add_argument("--late-ms", type=float, default=20, help="lateness of the emulator that makes a run be repeated (20)")

@@ -245,6 +245,11 @@ def commit():
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
+def keep(log, record, tree):
+    with open(log, "a", encoding="utf-8") as lines:
+        lines.write(json.dumps({**record, "when": time.strftime("%Y-%m-%d %H:%M"), "commit": tree}) + "\n")
+
+
 class Schedule:
     """Runs cells in their order, several side by side while `jobs` and `capacity` (Mbit/s) allow."""
 
@@ -255,7 +260,7 @@ class Schedule:
         self.jobs, self.capacity = jobs, capacity
         self.running, self.attempts, self.done, self.total = {}, {}, 0, len(self.pending)
         self.changed, self.started = threading.Condition(), time.monotonic()
-        self.error, self.commit = None, commit()
+        self.error, self.commit = None, commit()  # of now: what is run was built before
 
     def fits(self, cell):
         others = self.running.values()
@@ -300,9 +305,7 @@ class Schedule:
 
     def finish(self, cell, record):
         attempt = self.attempts[cell.key()] = self.attempts.get(cell.key(), 0) + 1
-        record.update(attempt=attempt, when=time.strftime("%Y-%m-%d %H:%M"), commit=self.commit)
-        with open(self.log, "a", encoding="utf-8") as log:
-            log.write(json.dumps(record) + "\n")
+        keep(self.log, {**record, "attempt": attempt}, self.commit)
         repeat = record["disturbed"] and not (cell.alone and attempt > 1) and attempt < ATTEMPTS and cell.link != "ideal"
         if repeat:
             self.pending.insert(0, dataclasses.replace(cell, alone=True))
