@@ -597,6 +597,14 @@ typedef struct rtcp_stats {
    * Bytes that the peer reported as marked; with `ecn` 1 an estimate, one packet for each round trip with marks.
    */
   uint64_t bytes_ce;
+  /**
+   * Recoveries begun by a retransmission timeout and found needless: what it waited for was only late.
+   */
+  uint64_t rto_spurious;
+  /**
+   * Application bytes sent again. What was sent for each byte that arrived: (bytes_acked + bytes_retransmitted) / bytes_acked.
+   */
+  uint64_t bytes_retransmitted;
 } rtcp_stats;
 
 #ifdef __cplusplus

@@ -132,7 +132,7 @@ impl Sender {
             self.nxt = chunk.end;
         } else {
             self.board.on_retransmitted(chunk.start, now);
-            self.note_retransmission(now);
+            self.note_retransmission(now, data);
         }
         match chunk.reason {
             Reason::Probe => {

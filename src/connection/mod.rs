@@ -405,6 +405,8 @@ impl Connection {
             ecn: self.snd.ecn.mode(),
             packets_ce: self.rcv.marks.packets,
             bytes_ce: self.snd.ecn.reported,
+            rto_spurious: self.snd.rto_spurious,
+            bytes_retransmitted: self.snd.bytes_retransmitted,
             ..self.stats
         }
     }

@@ -79,7 +79,8 @@ impl Sender {
     }
 
     fn begin(&mut self, now: Time, cause: Cause, prr: Option<Prr>) {
-        self.undo = Some(Undo { una: self.una, began: now, first_retransmission: None, unconfirmed: 0 });
+        self.undo =
+            Some(Undo { cause, una: self.una, began: now, first_retransmission: None, unconfirmed: 0 });
         self.episode = Some(Episode { recover: self.nxt, cause, prr });
         self.probe = None;
         self.probe_due = false;
@@ -93,9 +94,10 @@ impl Sender {
         }
     }
 
-    /// Segments of the episode were sent again.
-    pub(super) fn note_retransmission(&mut self, now: Time) {
+    /// A segment of the episode, with `data` bytes of the stream, was sent again.
+    pub(super) fn note_retransmission(&mut self, now: Time, data: u64) {
         self.retransmitted += 1;
+        self.bytes_retransmitted += data;
         if let Some(undo) = &mut self.undo {
             undo.first_retransmission.get_or_insert(now);
             undo.unconfirmed += 1;
@@ -136,6 +138,7 @@ impl Sender {
         undo.unconfirmed -= u32::from(dsack).min(undo.unconfirmed);
         let all_duplicates = dsack && undo.unconfirmed == 0 && self.loss_rate.worthwhile_copies() == 1;
         if eifel || frto || all_duplicates {
+            self.rto_spurious += u64::from(undo.cause == Cause::Timeout);
             self.undo = None;
             self.episode = None;
             self.undo_count += 1;

@@ -40,6 +40,7 @@ pub(super) struct Episode {
 /// What is needed to notice that the latest episode was a mistake (RFC 4015, RFC 5682, RFC 2883).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Undo {
+    pub(super) cause: Cause,
     /// SND.UNA when the episode began.
     pub(super) una: u64,
     pub(super) began: Time,
@@ -149,6 +150,8 @@ pub(super) struct Sender {
     pub(super) probe_count: u64,
     /// Recoveries that turned out to be mistakes.
     pub(super) undo_count: u64,
+    pub(super) rto_spurious: u64,
+    pub(super) bytes_retransmitted: u64,
 }
 
 impl Sender {
@@ -198,6 +201,8 @@ impl Sender {
             rto_count: 0,
             probe_count: 0,
             undo_count: 0,
+            rto_spurious: 0,
+            bytes_retransmitted: 0,
         }
     }
 

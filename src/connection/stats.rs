@@ -70,6 +70,10 @@ pub struct Stats {
     pub packets_ce: u64,
     /// Bytes that the peer reported as marked; from a plain peer one segment per round trip with marks.
     pub bytes_ce: u64,
+    /// Recoveries begun by a timeout and found needless (Eifel, F-RTO, D-SACK).
+    pub rto_spurious: u64,
+    /// Stream bytes sent again, copies on purpose included.
+    pub bytes_retransmitted: u64,
 }
 
 impl AddAssign<&Self> for Stats {
@@ -91,6 +95,8 @@ impl AddAssign<&Self> for Stats {
         self.bytes_delivered += other.bytes_delivered;
         self.packets_ce += other.packets_ce;
         self.bytes_ce += other.bytes_ce;
+        self.rto_spurious += other.rto_spurious;
+        self.bytes_retransmitted += other.bytes_retransmitted;
     }
 }
 

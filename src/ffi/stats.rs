@@ -37,7 +37,7 @@ pub unsafe extern "C" fn rtcp_get_stats(h: rtcp_handle, out: *mut rtcp_stats, si
         }
         let (stats, connections) = live.endpoint().stats(live.connection().ok())?;
         let stats = rtcp_stats { connections: connections as u64, ..(&stats).into() };
-        // SAFETY: not null; this function's contract is copy_sized's contract; 32 u64 have no padding.
+        // SAFETY: not null; this function's contract is copy_sized's contract; u64 fields alone have no padding.
         unsafe { raw::copy_sized(out, size, &stats) };
         Ok(RTCP_OK as c_int)
     })
@@ -87,6 +87,8 @@ impl From<&Stats> for rtcp_stats {
             },
             packets_ce: stats.packets_ce,
             bytes_ce: stats.bytes_ce,
+            rto_spurious: stats.rto_spurious,
+            bytes_retransmitted: stats.bytes_retransmitted,
         }
     }
 }

@@ -313,6 +313,10 @@ pub struct rtcp_stats {
     pub packets_ce: u64,
     /// Bytes that the peer reported as marked; with `ecn` 1 an estimate, one packet for each round trip with marks.
     pub bytes_ce: u64,
+    /// Recoveries begun by a retransmission timeout and found needless: what it waited for was only late.
+    pub rto_spurious: u64,
+    /// Application bytes sent again. What was sent for each byte that arrived: (bytes_acked + bytes_retransmitted) / bytes_acked.
+    pub bytes_retransmitted: u64,
 }
 
 /// What happened to one connection: at most one record for each in one rtcp_receiver_poll(). Layout never changes.

@@ -130,8 +130,10 @@ AT(rtcp_stats, cc_phase, 224);
 AT(rtcp_stats, ecn, 232);
 AT(rtcp_stats, packets_ce, 240);
 AT(rtcp_stats, bytes_ce, 248);
+AT(rtcp_stats, rto_spurious, 256);
+AT(rtcp_stats, bytes_retransmitted, 264);
 /* sizeof(rtcp_stats) may grow: it is passed to rtcp_get_stats(). */
-_Static_assert(sizeof(rtcp_stats) >= 256, "rtcp_stats lost a field");
+_Static_assert(sizeof(rtcp_stats) >= 272, "rtcp_stats lost a field");
 
 _Static_assert(RTCP_VERSION_NUMBER ==
                    ((RTCP_VERSION_MAJOR << 16) | (RTCP_VERSION_MINOR << 8) | RTCP_VERSION_PATCH),

@@ -92,7 +92,11 @@ fn a_lost_retransmission_is_found_without_an_rto() {
     let took = cross(&mut pair, 100);
     let stats = pair.a.conn().stats();
     assert_eq!(stats.rto_count, 0);
-    assert_eq!(stats.packets_retransmitted, 2, "once each");
+    assert_eq!(
+        (stats.packets_retransmitted, stats.bytes_retransmitted),
+        (2, 2864),
+        "once each, whole segments"
+    );
     assert!(took < ms(300), "{took:?}");
 }
 
@@ -158,6 +162,7 @@ fn delay_spike(config: &Config) {
     pair.run_for(ms(800));
     let spike = pair.a.conn().stats();
     assert!(spike.rto_count > 0, "the timer fired");
+    assert!(spike.rto_spurious > 0, "and is known to have fired for nothing");
     assert!(spike.cwnd >= before.cwnd, "cwnd is restored: {} of {}", spike.cwnd, before.cwnd);
     let flight = before.cwnd / MSS as u64;
     assert!(
