@@ -1,7 +1,8 @@
 //! How flows share a bottleneck, in virtual time.
 //!
 //! `explore` plays one scenario by hand; its knobs are environment variables:
-//! `SIM_RATE_MBIT=50 SIM_RTT_MS=40 SIM_CC=cubic,cubic cargo test --test sim_fairness explore -- --ignored --nocapture`
+//! `SIM_RATE_MBIT=50 SIM_RTT_MS=40 SIM_CC=cubic,cubic cargo test --test sim_fairness explore -- --ignored
+//! --nocapture`
 
 #[path = "sim/dumbbell.rs"]
 mod dumbbell;
@@ -107,7 +108,8 @@ fn explore() {
     });
     for (index, flow) in report.flows.iter().enumerate() {
         println!(
-            "flow {index} {:6} {:8.3} Mbit/s, share {:.3}, sent/delivered {:.4}, srtt {:?}, {} RTOs, first {:?}, last {:?}",
+            "flow {index} {:6} {:8.3} Mbit/s, share {:.3}, sent/delivered {:.4}, srtt {:?}, {} RTOs, \
+             first {:?}, last {:?}",
             flow.algorithm,
             report.goodput(index) / 1e6,
             report.share(index),

@@ -382,9 +382,10 @@ impl World {
         }
         let end = &mut self.pipes[flow].ends[side];
         let due = end.connection.as_ref().and_then(Connection::poll_timeout).unwrap_or(Time::MAX);
+        let due = due.max(self.now);
         if due < end.wakes_at {
             end.wakes_at = due;
-            self.schedule(due.max(self.now), Event::Timer(flow, side));
+            self.schedule(due, Event::Timer(flow, side));
         }
     }
 
