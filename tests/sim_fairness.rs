@@ -9,12 +9,22 @@ mod dumbbell;
 
 use std::time::{Duration, Instant};
 
-use dumbbell::{Dumbbell, Flow};
+use dumbbell::{Dumbbell, Flow, FlowReport, Report};
 use rtcp::connection::{Algorithm, Config};
 use rtcp::emulator::{BurstLoss, Codel, Impairments, Policer};
+use rtcp::time::Time;
 
 /// Bytes of IPv4 and UDP header: rates and queues count whole packets.
 const OVERHEAD: usize = 28;
+
+/// The controller whose manners are tested: the one place to change.
+const OURS: Algorithm = Algorithm::Cubic;
+/// What everybody else's flows use.
+const THEIRS: Algorithm = Algorithm::Cubic;
+
+const MBIT: f64 = 50.0;
+const RTT: Duration = Duration::from_millis(40);
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -36,6 +46,115 @@ fn bottleneck(rate_mbit: f64, rtt: Duration, bdp: f64) -> (Impairments, Impairme
         ..Impairments::default()
     };
     (forward, Impairments { delay: rtt / 2, ..Impairments::default() })
+}
+
+/// Endless flows that begin 100 ms apart share `forward`; figures are of the whole `duration`.
+fn share(
+    (forward, back): (Impairments, Impairments),
+    algorithms: &[Algorithm],
+    duration: Duration,
+) -> Report {
+    let flows = algorithms.iter().enumerate().map(|(index, algorithm)| Flow {
+        start: ms(100) * index as u32,
+        ..Flow::endless(config(*algorithm))
+    });
+    Dumbbell { forward, back, flows: flows.collect(), seed: 1 }.run(duration, Duration::ZERO..duration)
+}
+
+/// Both orders of arrival, as the first one to come has an advantage: the worse share of the second of `pair`.
+fn worst_share_of_second(link: &(Impairments, Impairments), pair: [Algorithm; 2]) -> f64 {
+    let behind = share(link.clone(), &pair, MINUTE).share(1);
+    let ahead = share(link.clone(), &[pair[1], pair[0]], MINUTE).share(0);
+    println!("share {behind:.3} if it comes second, {ahead:.3} if it comes first");
+    behind.min(ahead)
+}
+
+#[test]
+fn sixteen_flows_on_a_tenth_of_a_bdp_lose_at_most_a_tenth_of_what_they_send() {
+    let report = share(bottleneck(MBIT, RTT, 0.1), &[OURS; 16], ms(20_000));
+    let lost = report.congestion_loss();
+    println!("{lost:.4} lost, {:.1} Mbit/s", report.total_goodput() / 1e6);
+    assert!(lost <= 0.10, "{lost:.4} lost, {:?}", report.link);
+    assert!(report.total_goodput() >= 0.75 * MBIT * 1e6, "{:.0} bit/s", report.total_goodput());
+}
+
+#[test]
+fn a_policer_makes_a_flow_send_hardly_more_than_it_lets_through() {
+    for bucket_bytes in [20_000, 64_000, 250_000] {
+        let (forward, back) = bottleneck(10.0 * MBIT, RTT, 1.0);
+        let policer = Policer { rate_bit_per_s: (MBIT * 1e6) as u64, bucket_bytes };
+        let link = (Impairments { policer: Some(policer), ..forward }, back);
+        let report = share(link, &[OURS], ms(20_000));
+        println!("bucket {bucket_bytes}: {:.4} sent, {:.1} Mbit/s", report.waste(), report.goodput(0) / 1e6);
+        assert!(report.waste() <= 1.15, "{:.4} sent for each byte, bucket {bucket_bytes}", report.waste());
+    }
+}
+
+#[test]
+fn cubic_keeps_a_quarter_of_a_shallow_queue_beside_us() {
+    let theirs = worst_share_of_second(&bottleneck(MBIT, RTT, 0.2), [OURS, THEIRS]);
+    assert!(theirs >= 0.25, "{theirs:.3} is left");
+}
+
+#[test]
+fn cubic_keeps_a_quarter_under_codel_beside_us() {
+    let (forward, back) = bottleneck(MBIT, RTT, 4.0);
+    let link = (Impairments { codel: Some(Codel::default()), ..forward }, back);
+    let theirs = worst_share_of_second(&link, [OURS, THEIRS]);
+    assert!(theirs >= 0.25, "{theirs:.3} is left");
+}
+
+/// At 5 % loss CUBIC leaves most of the link alone whether we are there or not, and what it leaves is ours.
+#[test]
+fn cubic_keeps_half_of_what_random_loss_leaves_it_alone_beside_us() {
+    let (forward, back) = bottleneck(MBIT, RTT, 1.0);
+    let link = (Impairments { loss: 0.05, ..forward }, back);
+    let alone = share(link.clone(), &[THEIRS], MINUTE).goodput(0);
+    let beside_us = share(link, &[OURS, THEIRS], MINUTE).goodput(1);
+    println!("{beside_us:.0} bit/s, alone {alone:.0}");
+    assert!(beside_us >= 0.5 * alone, "{beside_us:.0} bit/s of {alone:.0} are left");
+}
+
+#[test]
+fn eight_flows_of_ours_share_alike() {
+    let report = share(bottleneck(MBIT, RTT, 1.0), &[OURS; 8], MINUTE);
+    println!("Jain {:.4}, {:.1} Mbit/s", report.jain(), report.total_goodput() / 1e6);
+    assert!(report.jain() >= 0.95, "Jain's index {:.4}", report.jain());
+    assert!(report.total_goodput() >= 0.9 * MBIT * 1e6, "{:.0} bit/s", report.total_goodput());
+}
+
+#[test]
+fn we_and_cubic_take_about_half_of_a_drop_tail_queue_each() {
+    let link = bottleneck(MBIT, RTT, 1.0);
+    let theirs = worst_share_of_second(&link, [OURS, THEIRS]);
+    let ours = worst_share_of_second(&link, [THEIRS, OURS]);
+    assert!(ours >= 0.35 && theirs >= 0.35, "worst shares: ours {ours:.3}, theirs {theirs:.3}");
+}
+
+/// The harness itself: what a flow with a longer way, a later start and an end reports.
+#[test]
+fn each_flow_has_its_own_start_way_and_end() {
+    let (forward, back) = bottleneck(MBIT, RTT, 1.0);
+    let flow = |start, extra_delay| Flow {
+        start: ms(start),
+        bytes: Some(1_000_000),
+        extra_delay: ms(extra_delay),
+        config: config(THEIRS),
+    };
+    let flows = vec![flow(0, 0), flow(5_000, 0), flow(10_000, 160)];
+    let report = Dumbbell { forward, back, flows, seed: 3 }.run(MINUTE, ms(4_000)..ms(30_000));
+    let [first, second, far] = &report.flows[..] else { panic!("three flows") };
+    assert_eq!([first.delivered, second.delivered, far.delivered], [0, 1_000_000, 1_000_000]);
+    assert!(report.flows.iter().all(|flow| flow.delivered_in_all == 1_000_000));
+    let millis = |time: Option<Time>| time.expect("it happened").as_millis();
+    // SYN, SYN-ACK and the first segment take a round trip and a half.
+    assert_eq!([millis(first.first_byte), millis(second.first_byte)], [60, 5_060]);
+    assert_eq!(millis(far.first_byte), 10_000 + 60 + 160);
+    assert!(far.stats.srtt >= ms(200) && first.stats.srtt < ms(100), "{:?}", far.stats.srtt);
+    let took = |flow: &FlowReport, start| millis(flow.finished) - start;
+    assert_eq!(took(first, 0), took(second, 5_000), "they never met");
+    assert!(took(far, 10_000) > 2 * took(first, 0));
+    assert_eq!(report.end, far.finished.expect("it is finished"));
 }
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
