@@ -172,9 +172,12 @@ fn algorithm(name: &str) -> Algorithm {
     }
 }
 
-/// One scenario by hand, a line per second and flow. Rates in Mbit/s, `SIM_LOSS` and `SIM_ACK_LOSS` in
-/// percent, `SIM_BURST=GOOD_MS,BAD_MS`, `SIM_CODEL=1` (`ecn` to mark), `SIM_STAGGER_MS` between starts,
-/// `SIM_MB` for flows with an end, `SIM_QUIET=1` for the sums only.
+/// One scenario by hand, a line per second and flow. The link: `SIM_RATE_MBIT`, `SIM_RTT_MS`,
+/// `SIM_QUEUE_BDP`, `SIM_CODEL=1` (`ecn` to mark), `SIM_POLICER_KB` of bucket; `SIM_LOSS`, `SIM_ACK_LOSS` and
+/// `SIM_REORDER` in percent, `SIM_BURST=GOOD_MS,BAD_MS`, `SIM_JITTER_MS`, `SIM_BIT_ERROR` in 100,000 bits,
+/// `SIM_ACK_MBIT` for the way back. The flows: `SIM_CC=cubic,fixed500` (KiB), `SIM_STAGGER_MS` between their
+/// starts, `SIM_MB` for an end. The run: `SIM_SECS`, `SIM_SEED`, `SIM_EVERY_MS` between lines, `SIM_QUIET=1`
+/// for the sums only.
 #[test]
 #[ignore = "for people: prints, and promises nothing"]
 fn explore() {
@@ -183,6 +186,9 @@ fn explore() {
     let (mut forward, mut back) = bottleneck(rate, rtt, variable("SIM_QUEUE_BDP").unwrap_or(1.0));
     forward.loss = variable("SIM_LOSS").unwrap_or(0.0) / 100.0;
     back.loss = variable("SIM_ACK_LOSS").unwrap_or(0.0) / 100.0;
+    if let Some(mbit) = variable::<f64>("SIM_ACK_MBIT") {
+        back = Impairments { loss: back.loss, ..bottleneck(mbit, rtt, 1.0).0 };
+    }
     forward.jitter = Duration::from_secs_f64(variable("SIM_JITTER_MS").unwrap_or(0.0) / 1e3);
     forward.reorder = variable("SIM_REORDER").unwrap_or(0.0) / 100.0;
     forward.bit_error_rate = variable("SIM_BIT_ERROR").unwrap_or(0.0) / 1e5;

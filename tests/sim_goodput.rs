@@ -22,10 +22,19 @@ const TOLERANCE: f64 = 0.02;
 const THREADS: usize = 2;
 /// Bytes of IPv4 and UDP header: rates and queues count whole packets.
 const OVERHEAD: usize = 28;
+/// No queue holds less than two full packets.
+const QUEUE_MIN: usize = 3_000;
 
-/// Each controller by its name, for a path of so many bytes of bandwidth-delay product.
-const CONTROLLERS: &[(&str, fn(u64) -> Algorithm)] =
-    &[("cubic", |_| Algorithm::Cubic), ("fixed", |bdp| Algorithm::Fixed { window: bdp })];
+struct Controller {
+    name: &'static str,
+    /// For a path of so many bytes of bandwidth-delay product.
+    algorithm: fn(u64) -> Algorithm,
+}
+
+const CONTROLLERS: &[Controller] = &[
+    Controller { name: "cubic", algorithm: |_| Algorithm::Cubic },
+    Controller { name: "fixed", algorithm: |bdp| Algorithm::Fixed { window: bdp } },
+];
 
 /// Mbit/s, round trip in ms, seconds to run: some 30,000 segments at most.
 const PATHS: &[(u64, u64, u64)] = &[(2, 100, 40), (10, 20, 20), (50, 40, 8), (20, 600, 20), (100, 150, 5)];
@@ -62,42 +71,50 @@ struct Cell {
 
 fn cells() -> Vec<Cell> {
     let mut cells = vec![];
-    for &(mbit, rtt_ms, seconds) in PATHS {
-        for (row, &(loss_name, loss, has_bursts)) in LOSSES.iter().enumerate() {
+    for &path in PATHS {
+        for (row, &loss) in LOSSES.iter().enumerate() {
             let queues = if row == 0 { QUEUES } else { &QUEUES[..QUEUES_WITH_LOSS] };
-            for &(queue_name, bdps, is_managed) in queues {
-                for &(controller, algorithm) in CONTROLLERS {
-                    let rtt = Duration::from_millis(rtt_ms);
-                    let bdp = mbit * 1_000_000 / 8 * rtt_ms / 1_000;
-                    let forward = Impairments {
-                        loss,
-                        burst_loss: has_bursts.then_some(BURSTS),
-                        rate_bit_per_s: Some(mbit * 1_000_000),
-                        queue_bytes: Some(((bdp as f64 * bdps) as usize).max(3_000)),
-                        codel: is_managed.then(Codel::default),
-                        overhead_bytes: OVERHEAD,
-                        delay: rtt / 2,
-                        ..Impairments::default()
-                    };
-                    let config =
-                        Config { algorithm: algorithm(bdp), send_buffer: 16 << 20, ..Config::default() };
-                    cells.push(Cell {
-                        name: format!(
-                            "{mbit:>4} Mbit/s {rtt_ms:>4} ms  {loss_name:<6}  {queue_name:<8}  {controller:<6}"
-                        ),
-                        dumbbell: Dumbbell {
-                            forward,
-                            back: Impairments { delay: rtt / 2, ..Impairments::default() },
-                            flows: vec![Flow::endless(config)],
-                            seed: cells.len() as u64 + 1,
-                        },
-                        duration: Duration::from_secs(seconds),
-                    });
-                }
+            for &queue in queues {
+                // The same chance for each controller.
+                let seed = cells.len() as u64 / CONTROLLERS.len() as u64 + 1;
+                cells.extend(
+                    CONTROLLERS.iter().map(|controller| Cell::new(path, loss, queue, controller, seed)),
+                );
             }
         }
     }
     cells
+}
+
+impl Cell {
+    fn new(
+        (mbit, rtt_ms, seconds): (u64, u64, u64),
+        (loss_name, loss, has_bursts): (&str, f64, bool),
+        (queue_name, bdps, is_managed): (&str, f64, bool),
+        controller: &Controller,
+        seed: u64,
+    ) -> Self {
+        let (rtt, cc) = (Duration::from_millis(rtt_ms), controller.name);
+        let bdp = mbit * 1_000_000 / 8 * rtt_ms / 1_000;
+        let forward = Impairments {
+            loss,
+            burst_loss: has_bursts.then_some(BURSTS),
+            rate_bit_per_s: Some(mbit * 1_000_000),
+            queue_bytes: Some(((bdp as f64 * bdps) as usize).max(QUEUE_MIN)),
+            codel: is_managed.then(Codel::default),
+            overhead_bytes: OVERHEAD,
+            delay: rtt / 2,
+            ..Impairments::default()
+        };
+        let back = Impairments { delay: rtt / 2, ..Impairments::default() };
+        let algorithm = (controller.algorithm)(bdp);
+        let config = Config { algorithm, send_buffer: 16 << 20, ..Config::default() };
+        Self {
+            name: format!("{mbit:>4} Mbit/s {rtt_ms:>4} ms  {loss_name:<6}  {queue_name:<8}  {cc:<6}"),
+            dumbbell: Dumbbell { forward, back, flows: vec![Flow::endless(config)], seed },
+            duration: Duration::from_secs(seconds),
+        }
+    }
 }
 
 /// The line of one cell: its name and figures, goodput first.
@@ -117,10 +134,9 @@ fn play_all() -> Vec<String> {
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                while let Some((index, cell)) = {
+                loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    cells.get(index).map(|cell| (index, cell))
-                } {
+                    let Some(cell) = cells.get(index) else { return };
                     let line = play(cell);
                     lines.lock().expect("no thread panicked with the lock")[index] = line;
                 }

@@ -23,8 +23,6 @@ const PERIOD: u64 = 65_521;
 const BATCH: usize = 16;
 /// Work within one moment after which the world is said to spin.
 const SPIN_LIMIT: u32 = 1_000_000;
-/// Longer than this after its last acknowledgement no finished flow is simulated.
-const FINISHED: Time = Time::MAX;
 
 /// One transfer from left to right.
 #[derive(Clone, Debug)]
@@ -76,7 +74,7 @@ impl FlowReport {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) flows: Vec<FlowReport>,
-    /// The length of the window.
+    /// The length of the window, or of what there was of it when all flows were acknowledged.
     pub(crate) window: Duration,
     /// Of the shared link to the right: over the whole run, and over the window.
     pub(crate) link: LinkStats,
@@ -287,7 +285,7 @@ impl World {
         while self.unfinished > 0 {
             let heap = self.events.peek().map(|Reverse(next)| next.0);
             let links = self.links.iter().filter_map(Link::poll_timeout);
-            let next = links.chain(heap).min().unwrap_or(FINISHED);
+            let next = links.chain(heap).min().unwrap_or(Time::MAX);
             if interval < Duration::MAX && self.next_watch <= next.min(end) {
                 self.show(watch);
                 self.next_watch += interval;
