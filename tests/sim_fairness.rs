@@ -10,7 +10,7 @@ mod dumbbell;
 use std::time::{Duration, Instant};
 
 use dumbbell::{Dumbbell, Flow, FlowReport, Report};
-use rtcp::connection::{Algorithm, Config};
+use rtcp::connection::{Algorithm, Config, IntegrityMode};
 use rtcp::emulator::{BurstLoss, Codel, Impairments, Policer};
 use rtcp::time::Time;
 
@@ -155,6 +155,18 @@ fn each_flow_has_its_own_start_way_and_end() {
     assert_eq!(took(first, 0), took(second, 5_000), "they never met");
     assert!(took(far, 10_000) > 2 * took(first, 0));
     assert_eq!(report.end, far.finished.expect("it is finished"));
+}
+
+/// Without the CRC a link like this one gets bytes past the 16-bit sum; the harness must not let them pass.
+#[test]
+#[should_panic(expected = "wrong bytes")]
+fn a_wrong_byte_is_noticed() {
+    let (forward, back) = bottleneck(MBIT, RTT, 1.0);
+    let algorithm = Algorithm::Fixed { window: 250_000 };
+    let config = Config { integrity: IntegrityMode::Off, ..config(algorithm) };
+    let noisy = Impairments { bit_error_rate: 3e-5, ..forward };
+    let flows = vec![Flow::endless(config)];
+    Dumbbell { forward: noisy, back, flows, seed: 1 }.run(MINUTE, Duration::ZERO..MINUTE);
 }
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {

@@ -26,7 +26,9 @@ mod line;
 mod link;
 mod policer;
 mod rng;
+mod stats;
 
 pub use impairments::{BurstLoss, Codel, Impairments, Outage, Policer, RateStep, Window};
-pub use link::{Delivery, Link, LinkStats};
+pub use link::{Delivery, Link};
 pub use rng::Rng;
+pub use stats::LinkStats;
