@@ -27,6 +27,9 @@ pub(super) struct Chunk {
 impl Sender {
     /// What to send now, if anything: a due probe, what was lost, new data, a copy of a last segment.
     pub(super) fn next_chunk(&mut self, now: Time, nodelay: bool) -> Option<Chunk> {
+        if self.is_held_back() {
+            return None;
+        }
         self.probe_chunk()
             .or_else(|| self.lost_chunk(now))
             .or_else(|| self.new_chunk(now, nodelay))
@@ -121,6 +124,8 @@ impl Sender {
         let len = chunk.end - chunk.start;
         let data = chunk.end.min(self.buffer.end()) - chunk.start;
         self.pmtud.on_sent(now, data, self.loss_rate);
+        self.note_ecn_sent(now, chunk);
+        self.liveness.on_sent();
         let is_new = chunk.start == self.nxt;
         if is_new {
             self.board.on_sent(chunk.start, chunk.end, now);

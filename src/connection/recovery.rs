@@ -62,7 +62,7 @@ impl Sender {
         self.loss_rate.on_lost(segments);
     }
 
-    fn event(&self) -> CongestionEvent {
+    pub(super) fn event(&self) -> CongestionEvent {
         CongestionEvent {
             in_flight: self.nxt - self.una - self.board.sacked(),
             snd_nxt: self.nxt,
@@ -73,6 +73,7 @@ impl Sender {
     pub(super) fn enter_recovery(&mut self, now: Time) {
         let flight = self.event().in_flight;
         self.cc.on_congestion_event(now, &self.event());
+        self.ecn.on_reduction(self.nxt);
         let prr = self.cc.wants_prr().then(|| Prr::new(flight, self.cc.ssthresh()));
         self.begin(now, Cause::Fast, prr);
     }
@@ -104,6 +105,9 @@ impl Sender {
     pub(super) fn on_dsack(&mut self) {
         // Copies sent on purpose come back as duplicates too; they say nothing of reordering.
         if self.loss_rate.worthwhile_copies() == 1 {
+            // Beyond RFC 8985 6.2 step 3: a late original that was sent again meanwhile no longer shows that it
+            // was overtaken, but the D-SACK of its retransmission does.
+            self.rack.reordering_seen |= self.undo.is_some_and(|undo| undo.unconfirmed > 0);
             self.rack.on_dsack(self.una, self.nxt);
         }
     }
@@ -134,6 +138,7 @@ impl Sender {
         if eifel || frto || all_duplicates {
             self.undo = None;
             self.episode = None;
+            self.undo_count += 1;
             self.board.unmark_lost();
             self.cc.on_spurious(now);
         } else if self.episode.is_none() && self.una > undo.una && !dsack {
@@ -154,6 +159,7 @@ impl Sender {
         let original_arrived = dsack || echo_ms.is_some_and(|echo| echo < probe.sent_at.as_millis());
         if probe.is_retransmission && !original_arrived && self.episode.is_none() {
             self.cc.on_congestion_event(now, &self.event());
+            self.ecn.on_reduction(self.nxt);
             self.cc.on_recovery_exit(now);
         }
     }
@@ -203,6 +209,9 @@ impl Sender {
             self.loss_timer = Some((at.max(now), LossTimer::Reorder));
             return;
         }
+        if self.liveness.asks_alone() {
+            return; // an answer to a PROBE, or to what was sent before, brings the data back
+        }
         let rto_at = self.rto_start + self.rto();
         let may_probe = self.episode.is_none()
             && self.probe.is_none()
@@ -228,6 +237,7 @@ impl Sender {
                 }
                 LossTimer::Probe => {
                     self.probe_due = true;
+                    self.probe_count += 1;
                     self.loss_rate.on_lost(self.board.outstanding_segments() as u64);
                 }
                 LossTimer::Retransmission => self.on_retransmission_timeout(now),
@@ -246,6 +256,8 @@ impl Sender {
         self.on_lost(segments);
         if self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1 {
             self.cc.on_retransmission_timeout(now, &event);
+            self.ecn.on_reduction(self.nxt);
+            self.ecn.on_timeout();
             self.begin(now, Cause::Timeout, None);
         }
         self.rto_start = now;
@@ -253,14 +265,23 @@ impl Sender {
     }
 
     /// Segments have become smaller because larger ones vanish: those in flight leave anew. What was learned
-    /// from their loss gives way to the `rate` before, and no late ACK puts them back as they were.
-    pub(super) fn recut(&mut self, now: Time, rate: Option<LossRate>) {
+    /// from their loss since the hole began gives way to what was known before, the loss rate and the window, and
+    /// no late ACK puts it back.
+    pub(super) fn recut(&mut self, now: Time, hole: Option<(Time, LossRate)>) {
         let fin = self.fin_queued.then(|| self.end());
         self.lost += self.board.mark_longer_lost(self.mss as u64, fin);
+        if let Some((since, rate)) = hole {
+            self.loss_rate = rate;
+            if self.undo.is_some_and(|undo| undo.began >= since) {
+                self.episode = None;
+                self.cc.on_spurious(now);
+                // The path was idle meanwhile: the window opens again step by step, not in one burst.
+                self.cc.on_idle_restart(now, now - since, self.rto());
+            }
+        }
         self.undo = None;
         self.probe_due = false;
         self.backoff = 0;
-        self.loss_rate = rate.unwrap_or(self.loss_rate);
         self.timeout_due = self.board.has_lost();
         self.rto_start = now;
         self.arm_loss_timer(now);
@@ -281,6 +302,7 @@ impl Sender {
         let copies = self.loss_rate.worthwhile_copies();
         if copies < 2
             || outstanding == 0
+            || self.liveness.asks_alone()
             || self.nxt < self.end()
             || self.board.undelivered() > self.initial_window()
         {
