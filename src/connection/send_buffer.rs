@@ -21,7 +21,7 @@ impl SendBuffer {
     /// Takes as much of `data` as fits and says how much.
     pub(super) fn write(&mut self, data: &[u8]) -> usize {
         let n = data.len().min(self.free());
-        self.ring.ensure(self.len + n);
+        self.ring.ensure(self.len + n, self.len);
         self.ring.write_at(self.len, &data[..n]);
         self.len += n;
         n

@@ -261,7 +261,9 @@ impl Sender {
         if answers_duplicate {
             // neither the record nor the echoed timestamp tells when the ACK was caused
         } else if let Some(rtt) = delivery.rtt {
-            let expected = self.undelivered_segments() / 2;
+            // Samples per round trip: as many as ACKs like this one. The peer may stretch them.
+            let flight = self.board.undelivered() + delivery.bytes;
+            let expected = u32::try_from(flight / delivery.bytes.max(1)).unwrap_or(u32::MAX);
             self.rtt.on_sample_among(rtt, expected);
             self.recent_rtt.on_sample(rtt);
         } else if let Some(echo) = echo_ms {
@@ -276,10 +278,6 @@ impl Sender {
         self.rack.reordering_seen |= delivery.reordered;
         self.loss_rate.on_delivered(delivery.bytes.div_ceil(self.mss as u64));
         self.backoff = 0;
-    }
-
-    fn undelivered_segments(&self) -> u32 {
-        u32::try_from(self.board.undelivered() / self.mss as u64).unwrap_or(u32::MAX).max(1)
     }
 
     fn report(

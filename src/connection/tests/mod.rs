@@ -1,5 +1,7 @@
 //! White-box tests of one connection against another, in virtual time.
 
+mod ack_share;
+mod buffers;
 mod closing;
 mod farewell;
 mod flow;
