@@ -58,7 +58,7 @@ fn run(config: &Config, ab: Impairments, ba: Impairments, bytes: usize, seed: u6
 }
 
 /// Before there was a policy each out-of-order segment was answered with up to 31 blocks: 20 % of the bytes at
-/// half loss, and the sender took the flood of stale blocks for news. Seconds are those of that time.
+/// half loss. Seconds are those of that time, but for the last row, which was not measured then.
 #[test]
 fn sack_blocks_stay_below_a_twentieth_and_loss_is_found_as_soon() {
     for (loss, back_loss, most_seconds, most_back) in [
@@ -67,7 +67,7 @@ fn sack_blocks_stay_below_a_twentieth_and_loss_is_found_as_soon() {
         (0.1, 0.0, 1.799, 0.075),
         (0.5, 0.0, 6.912, 0.10),
         (0.1, 0.5, 3.355, 0.08),
-        (0.5, 0.5, 9.0, 0.11),
+        (0.5, 0.5, 7.0, 0.11),
     ] {
         let config = Config { algorithm: Algorithm::Fixed { window: 200_000 }, ..Config::default() };
         let ab = Impairments {
