@@ -146,12 +146,18 @@ typedef enum rtcp_option {
    */
   RTCP_OPT_MTU = 1,
   /**
-   * Send buffer per connection, bytes (int, 64 KiB to 1 GiB; default 4 MiB).
+   * Most bytes held for the peer, per connection (int, 64 KiB to 1 GiB; default 128 MiB: 1 Gbit/s at a round trip of 300 ms,
+   * 37.5 MB, and what piles up behind losses). A limit, not a size: beyond what is in flight rtcp_send() takes one congestion
+   * window, 20 ms of data (at most 4 MiB) or 128 KiB, whichever is most, then waits. Memory is taken as bytes are, and given
+   * back after 10 s with none.
    */
   RTCP_OPT_SEND_BUFFER = 2,
   /**
-   * Receive buffer (largest advertised window) per connection, bytes (int, 64 KiB to 1 GiB; default 16 MiB). Memory is
-   * taken as bytes arrive, not up front.
+   * Largest window offered to the peer, bytes per connection (int, 64 KiB to 1 GiB; default 128 MiB, as above). A limit, not a
+   * size: the window begins with 128 KiB and grows with what the application reads in a round trip, so that it holds a fast
+   * sender up nowhere and a peer whose bytes nobody reads makes us hold no more than it began with. Memory is taken as bytes
+   * arrive, and given back after 10 s with none. All connections together hold at most this times their number
+   * (RTCP_OPT_MAX_CLIENTS); say less here to bound it.
    */
   RTCP_OPT_RECV_BUFFER = 3,
   /**
@@ -268,7 +274,8 @@ typedef enum rtcp_event_bits {
    */
   RTCP_EVENT_READABLE = 1,
   /**
-   * rtcp_send() would not wait: connected and at least a quarter of the send buffer is free, or it would fail.
+   * rtcp_send() would not wait: connected and it would take at least a quarter of what it takes while nothing waits to be
+   * sent (see RTCP_OPT_SEND_BUFFER), or it would fail.
    */
   RTCP_EVENT_WRITABLE = 2,
   /**
@@ -897,7 +904,7 @@ int rtcp_receiver_poll(rtcp_handle receiver,
  * callback. RTCP_ENOMEM: no memory. The connection's end: RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO,
  * RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
  * Thread-safety: any thread; sends on one handle are done one after the other, each whole.
- * Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while the send buffer is full; for -1 without limit.
+ * Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while there is no room for more (RTCP_OPT_SEND_BUFFER); for -1 without limit.
  *
  * Pointers:
  * `buf` is readable for `len` bytes, or `len` is 0.

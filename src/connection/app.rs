@@ -5,8 +5,12 @@ use std::time::Duration;
 use super::{Connection, Error, ReadError, State, WriteError};
 use crate::time::Time;
 
+/// Round trip that the window is tuned for where none is measured.
+const UNTIMED_ROUND: Duration = Duration::from_millis(200);
+
 impl Connection {
-    /// Takes as many bytes as the send buffer has room for; they leave with the next `poll_transmit`.
+    /// Takes as many bytes as there is room for (see [`super::Config::send_buffer`]); they leave with the next
+    /// `poll_transmit`.
     ///
     /// # Errors
     /// [`WriteError`]: nothing was taken. Writing nothing gives `Ok(0)` unless the stream is over.
@@ -17,7 +21,7 @@ impl Connection {
         if self.snd.fin_queued || self.state == State::Closed {
             return Err(WriteError::Finished);
         }
-        let taken = self.snd.buffer.write(data);
+        let taken = self.snd.buffer.write(&data[..data.len().min(self.snd.room())]);
         if taken == 0 && !data.is_empty() {
             return Err(WriteError::WouldBlock);
         }
@@ -33,7 +37,7 @@ impl Connection {
     pub fn read(&mut self, now: Time, out: &mut [u8]) -> Result<usize, ReadError> {
         let read = self.rcv.buffer.read(out);
         if read > 0 {
-            self.rcv.on_read(now, read, self.snd.rtt.srtt());
+            self.rcv.on_read(now, read, self.round_trip_for_window());
             if self.state.may_receive_data() && self.rcv.buffer.window_update_due(self.snd.mss) {
                 self.rcv.acks.require();
             }
@@ -50,6 +54,12 @@ impl Connection {
             return Ok(0);
         }
         Err(self.failure.map_or(ReadError::WouldBlock, ReadError::Ended))
+    }
+
+    /// Without timestamps the receive half sees no queue that has grown since the handshake: rather too long.
+    fn round_trip_for_window(&self) -> Duration {
+        let srtt = self.snd.rtt.srtt();
+        if self.terms.timestamps { srtt } else { srtt.max(UNTIMED_ROUND) }
     }
 
     /// FIN after the queued bytes (RFC 9293 3.10.4). Twice is once.

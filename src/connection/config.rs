@@ -48,9 +48,11 @@ pub struct Config {
     /// Largest UDP payload the path's interface takes: what the MSS option of our SYN announces (plus
     /// 20), and where [`PathMtu::Discover`] ends.
     pub max_receive_datagram: usize,
-    /// Largest send buffer, bytes.
+    /// Most bytes to hold for the peer: those in flight (what was SACKed included) and those not yet sent. Of
+    /// the latter no more wait than a congestion window, 20 ms (at most 4 MiB) or 128 KiB, whichever is most.
     pub send_buffer: usize,
-    /// Largest receive buffer, bytes; auto-tuning grows towards it.
+    /// Largest window to offer, bytes. It begins with 128 KiB and grows as the application reads: two round trips
+    /// of reading; while the sender's rate grows four, twice as many for each 100 ms of round trip, up to 64.
     pub recv_buffer: usize,
     /// Limit of the handshake.
     pub connect_timeout: Duration,
@@ -75,8 +77,10 @@ impl Default for Config {
         Self {
             mtu: PathMtu::Discover,
             max_receive_datagram: 1472,
-            send_buffer: 4 << 20,
-            recv_buffer: 16 << 20,
+            // 1 Gbit/s x 300 ms is 37.5 MB; while a lost segment is repaired, and lost again, as much waits
+            // behind it for each round trip.
+            send_buffer: 128 << 20,
+            recv_buffer: 128 << 20,
             // Deviates from RFC 9293 MUST-23 (3 minutes): a program's user waits less than a kernel's.
             connect_timeout: Duration::from_secs(30),
             idle_timeout: None,

@@ -307,7 +307,7 @@ mod tests {
         let (out, terms) = answer(&Config::default(), &offer(), 60);
         let terms = terms.unwrap();
         assert!(terms.sack && terms.timestamps && terms.extension);
-        assert_eq!(terms.window_scale, Some((8, 9)));
+        assert_eq!(terms.window_scale, Some((8, 12)));
         assert_eq!(terms.segment_payload(1200), 1160);
         let segment = Segment::parse(&out).unwrap();
         assert_eq!(segment.ack, SeqNum::new(1001));

@@ -1,7 +1,6 @@
 //! A segment arrives: one function per step of RFC 9293 3.10.7.4.
 
 use super::ecn::Answer;
-use super::receive_buffer::Arrival;
 use super::{Connection, Error, State};
 use crate::time::Time;
 use crate::wire::{Flags, Segment, checksum_is_zero, checksum_ok, crc_ok, ext_flags};
@@ -216,13 +215,10 @@ impl Connection {
         if !self.state.may_receive_data() {
             return; // beyond its own FIN: a fault of the peer's
         }
-        self.rcv.peer_segment = self.rcv.peer_segment.max(segment.payload.len());
-        let arrival = self.rcv.buffer.insert(seq, segment.payload);
-        let is_new = matches!(arrival, Arrival::InOrder | Arrival::Hole);
-        match arrival {
-            Arrival::InOrder => self.rcv.acks.on_data(now, segment.payload.len(), self.rcv.peer_segment),
-            Arrival::Hole | Arrival::Duplicate | Arrival::Refused => self.rcv.acks.require_alone(),
-        }
+        let pushed = segment.flags.contains(Flags::PSH);
+        let echo = segment.options.timestamps.filter(|_| self.terms.timestamps);
+        let echo_ms = echo.and_then(|t| self.echoed_ms(now, t.ecr));
+        let is_new = self.rcv.on_data(now, seq, segment.payload, pushed, echo_ms, self.snd.rtt.min_rtt());
         match self.rcv.marks.on_data(segment.flags, ce, is_new, segment.payload.len()) {
             Answer::None => {}
             Answer::Soon => self.rcv.acks.require(),

@@ -15,6 +15,7 @@ pub mod rtt;
 mod ack;
 mod ack_policy;
 mod app;
+mod arrivals;
 mod chunks;
 mod config;
 mod ecn;
@@ -38,6 +39,7 @@ mod recovery;
 mod ring;
 mod scoreboard;
 mod send_buffer;
+mod send_room;
 mod sender;
 mod sent;
 mod seq_space;
@@ -48,6 +50,7 @@ mod tests;
 mod time_wait;
 mod timers;
 pub mod trace;
+mod window_tuning;
 
 use crate::time::Time;
 use crate::wire::{Integrity, SeqNum, crc_key};
@@ -141,7 +144,7 @@ impl Connection {
             terms: Terms::UNKNOWN,
             keys: None,
             snd: Sender::new(now, config, &identity),
-            rcv: Receiver::new(now, config.recv_buffer),
+            rcv: Receiver::new(config.recv_buffer),
             opening: Opening::new(now, config.connect_timeout, state == State::SynSent),
             failure: None,
             end: None,
@@ -213,6 +216,7 @@ impl Connection {
         self.rcv.marks.agree(ecn);
         self.snd.ecn.agree(ecn, !self.opening.has_sent_plain);
         self.snd.extension = terms.extension && terms.timestamps;
+        self.rcv.acks.may_stretch = self.snd.extension;
         self.snd.sack = terms.sack;
         self.snd.shift = peer_shift;
         self.snd.wnd = u64::from(offer.window); // unscaled in a SYN (RFC 7323 2.2)
@@ -300,13 +304,11 @@ impl Connection {
         self.rcv.buffer.readable() > 0 || (self.rcv.fin_received && !self.eof_read) || self.failure.is_some()
     }
 
-    /// Connected and at least a quarter of the send buffer is free, or `write` would fail.
+    /// Connected, and `write` would take at least a quarter of what it takes while nothing waits to be sent; or
+    /// `write` would fail.
     #[must_use]
-    pub const fn is_writable(&self) -> bool {
-        let buffer = &self.snd.buffer;
-        self.failure.is_some()
-            || self.snd.fin_queued
-            || (self.established && buffer.free() >= buffer.limit().div_ceil(4))
+    pub fn is_writable(&self) -> bool {
+        self.failure.is_some() || self.snd.fin_queued || (self.established && self.snd.has_room())
     }
 
     /// Every byte written, and the FIN if `finish` was called, is acknowledged.

@@ -195,7 +195,7 @@ impl Connection {
             ext.tail = count;
         }
         let mut blocks = SackBuffer::default();
-        let mut room = self.terms.sack_blocks();
+        let mut room = self.rcv.acks.blocks(self.terms.sack_blocks());
         let dsack = self.rcv.buffer.take_dsack();
         if room > 0 && (dsack.is_some() || self.rcv.buffer.has_holes()) {
             let space = self.rcv.space;
@@ -210,7 +210,7 @@ impl Connection {
         }
         self.trace_sent(&segment);
         segment.emit(out, self.integrity());
-        self.rcv.acks.on_ack_sent(true);
+        self.rcv.acks.on_ack_sent(blocks.as_blocks().len());
         Batch::ONE
     }
 
@@ -283,7 +283,7 @@ impl Connection {
         }
         self.snd.note_drained();
         self.snd.arm_loss_timer(now);
-        self.rcv.acks.on_ack_sent(false);
+        self.rcv.acks.on_data_sent();
         self.opening.confirm_at = None;
         Some(batch)
     }

@@ -9,8 +9,10 @@ use super::ring::ByteRing;
 pub(super) enum Arrival {
     /// `rcv_nxt` advanced and no hole was involved.
     InOrder,
-    /// `rcv_nxt` advanced and (part of) a hole was filled, or data now waits beyond a hole.
+    /// `rcv_nxt` advanced and (part of) a hole was filled, or a hole opened or closed beyond it.
     Hole,
+    /// It follows data that waits beyond a hole; the holes are as they were.
+    Beyond,
     /// Nothing new.
     Duplicate,
     /// Not stored: beyond the window, or more fragments than we keep (RFC 2018 lets us drop it).
@@ -19,6 +21,8 @@ pub(super) enum Arrival {
 
 /// Blocks remembered in order of recency (RFC 2018 section 4: newest first).
 const RECENT: usize = 31;
+/// Most blocks of an ordinary TCP header: too few to spend any on older fragments.
+const PLAIN_BLOCKS: usize = 4;
 /// Fragments beyond holes that one connection keeps whatever its buffer size.
 const MIN_FRAGMENTS: usize = 1024;
 
@@ -39,6 +43,8 @@ pub(super) struct ReceiveBuffer {
     fragments: BTreeMap<u64, u64>,
     /// A byte of each recently extended fragment, newest last.
     recent: VecDeque<u64>,
+    /// From where on the older fragments have their turn to be reported again.
+    turn: u64,
     /// Duplicate to report in the next ACK (RFC 2883).
     dsack: Option<(u64, u64)>,
 }
@@ -54,6 +60,7 @@ impl ReceiveBuffer {
             max,
             fragments: BTreeMap::new(),
             recent: VecDeque::new(),
+            turn: 0,
             dsack: None,
         }
     }
@@ -112,6 +119,7 @@ impl ReceiveBuffer {
         }
         self.put(from, data);
         let (mut start, mut end) = (from, to);
+        let mut arrival = Arrival::Hole;
         if let Some((s, e)) = before
             && e >= from
         {
@@ -120,19 +128,24 @@ impl ReceiveBuffer {
             }
             start = s;
             end = end.max(e);
+            arrival = Arrival::Beyond;
         }
         while let Some((&s, &e)) = self.fragments.range(start + 1..=end).next() {
             self.fragments.remove(&s);
             end = end.max(e);
+            arrival = Arrival::Hole;
         }
         self.fragments.insert(start, end);
         self.touch(from);
-        Arrival::Hole
+        arrival
     }
 
     fn put(&mut self, at: u64, data: &[u8]) {
         let offset = (at - self.read) as usize;
-        self.ring.ensure(offset + data.len());
+        if offset + data.len() > self.ring.capacity() {
+            let end = self.fragments.last_key_value().map_or(self.nxt, |(_, end)| *end);
+            self.ring.ensure(offset + data.len(), (end - self.read) as usize);
+        }
         self.ring.write_at(offset, data);
     }
 
@@ -177,6 +190,11 @@ impl ReceiveBuffer {
         self.nxt
     }
 
+    /// Next byte the application reads.
+    pub(super) const fn read_to(&self) -> u64 {
+        self.read
+    }
+
     pub(super) const fn edge(&self) -> u64 {
         self.edge
     }
@@ -198,15 +216,16 @@ impl ReceiveBuffer {
     /// receiver's silly-window avoidance), rounded up to what the scaled field can say; returns the window.
     pub(super) fn advertise(&mut self, mss: usize, shift: u8) -> u64 {
         let step = mss.min(self.limit / 2) as u64;
-        let largest = 0xffff << shift;
-        let target = (self.read + self.limit as u64).min(self.nxt + largest);
+        let (granule, largest) = (1 << shift, 0xffff << shift);
+        // A granule short of the limit, so that rounding up stays within it, and in the memory meant for it.
+        let target = (self.read + (self.limit as u64).saturating_sub(granule - 1)).min(self.nxt + largest);
         if target >= self.edge + step {
             self.edge = target;
         }
-        let (granule, promised) = (1 << shift, self.edge - self.nxt);
+        let promised = self.edge - self.nxt;
         let mut window = promised.next_multiple_of(granule).min(largest);
         // Rounding up each time would let a peer of small segments fill memory without end.
-        if self.nxt + window > self.read + self.limit as u64 + granule {
+        if self.nxt + window > self.read + self.limit as u64 {
             window = promised & !(granule - 1);
         }
         self.edge = self.edge.max(self.nxt + window);
@@ -226,13 +245,16 @@ impl ReceiveBuffer {
         self.dsack.take()
     }
 
-    /// The fragments, most recently extended first, each once, at most `max`.
-    pub(super) fn sack_blocks(&self, max: usize, mut push: impl FnMut(u64, u64)) {
+    /// At most `max` fragments, each once: first the most recently extended ones (RFC 2018 section 4), then,
+    /// in a third of the places, older ones in turn, so that a peer that lost the ACKs which told of one hears of
+    /// it again.
+    pub(super) fn sack_blocks(&mut self, max: usize, mut push: impl FnMut(u64, u64)) {
+        let max = max.min(RECENT);
+        let newest = if max > PLAIN_BLOCKS { max - max / 3 } else { max };
         let mut reported: [u64; RECENT] = [0; RECENT];
         let mut count = 0;
-        let recent = self.recent.iter().rev().filter_map(|at| self.fragment_around(*at));
-        for (start, end) in recent.chain(self.fragments.iter().map(|(s, e)| (*s, *e))) {
-            if count == max.min(RECENT) {
+        for (start, end) in self.recent.iter().rev().filter_map(|at| self.fragment_around(*at)) {
+            if count == newest {
                 break;
             }
             if !reported[..count].contains(&start) {
@@ -241,6 +263,19 @@ impl ReceiveBuffer {
                 push(start, end);
             }
         }
+        let mut turn = self.turn;
+        for (start, end) in self.fragments.range(self.turn..).chain(self.fragments.range(..self.turn)) {
+            if count == max {
+                break;
+            }
+            if !reported[..count].contains(start) {
+                reported[count] = *start;
+                count += 1;
+                turn = *start + 1;
+                push(*start, *end);
+            }
+        }
+        self.turn = turn;
     }
 
     fn fragment_around(&self, at: u64) -> Option<(u64, u64)> {
@@ -287,7 +322,7 @@ mod tests {
         b
     }
 
-    fn blocks(b: &ReceiveBuffer, max: usize) -> Vec<(u64, u64)> {
+    fn blocks(b: &mut ReceiveBuffer, max: usize) -> Vec<(u64, u64)> {
         let mut v = vec![];
         b.sack_blocks(max, |s, e| v.push((s, e)));
         v
@@ -299,16 +334,32 @@ mod tests {
         assert_eq!(b.insert(1, b"abc"), Arrival::InOrder);
         assert_eq!(b.insert(10, b"jkl"), Arrival::Hole);
         assert_eq!(b.insert(20, b"tuv"), Arrival::Hole);
-        assert_eq!(blocks(&b, 3), [(20, 23), (10, 13)]);
-        assert_eq!(b.insert(13, b"m"), Arrival::Hole);
-        assert_eq!(blocks(&b, 3), [(10, 14), (20, 23)]);
-        assert_eq!(blocks(&b, 1), [(10, 14)]);
+        assert_eq!(blocks(&mut b, 3), [(20, 23), (10, 13)]);
+        assert_eq!(b.insert(13, b"m"), Arrival::Beyond);
+        assert_eq!(blocks(&mut b, 3), [(10, 14), (20, 23)]);
+        assert_eq!(blocks(&mut b, 1), [(10, 14)]);
         assert_eq!(b.insert(4, b"defghi"), Arrival::Hole);
         assert_eq!(b.nxt(), 14);
         let mut out = [0; 32];
         assert_eq!(b.read(&mut out), 13);
         assert_eq!(&out[..13], b"abcdefghijklm");
         b.assert_invariants();
+    }
+
+    #[test]
+    fn older_fragments_are_reported_again_in_turn() {
+        let mut b = buffer();
+        for i in 0..100u64 {
+            b.insert(10 + 20 * i, b"abc");
+        }
+        let mut told = std::collections::HashSet::new();
+        for _ in 0..34 {
+            let now = blocks(&mut b, 9);
+            assert_eq!(now.len(), 9);
+            assert_eq!(now[0], (1990, 1993), "newest first");
+            told.extend(now);
+        }
+        assert_eq!(told.len(), 100, "six newest ones and three older ones each time");
     }
 
     #[test]
@@ -331,7 +382,7 @@ mod tests {
         let mut b = buffer();
         assert_eq!(b.insert(10_001, b"x"), Arrival::Refused);
         assert_eq!(b.insert(9_999, b"abcdef"), Arrival::Hole);
-        assert_eq!(blocks(&b, 3), [(9_999, 10_001)]);
+        assert_eq!(blocks(&mut b, 3), [(9_999, 10_001)]);
         b.assert_invariants();
     }
 
@@ -355,6 +406,7 @@ mod tests {
         assert_eq!(b.advertise(1000, 0), 6_000, "999 bytes are not worth an update");
         b.read(&mut [0; 1]);
         assert_eq!(b.advertise(1000, 0), 7_000);
+        b.read(&mut [0; 500]);
         assert_eq!(
             b.advertise(1000, 4),
             7_008,

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use super::ack_policy::AckPolicy;
+use super::ack_policy::{AckPolicy, Urgency};
+use super::arrivals::Arrivals;
 use super::ecn::MarksSeen;
-use super::receive_buffer::ReceiveBuffer;
+use super::receive_buffer::{Arrival, ReceiveBuffer};
 use super::seq_space::SeqSpace;
+use super::window_tuning::WindowTuning;
 use crate::time::Time;
 use crate::wire::SeqNum;
 
 /// Window offered before anything is known of the path; covers the initial window many times.
 const INITIAL_WINDOW: usize = 128 << 10;
-/// A peer that writes little at a time is not acknowledged for each scrap (RFC 9293 3.7.1's default MSS).
-const SEGMENT_MIN: usize = 536;
-/// A round trip shorter than this is measured by the batch, not by the path.
-const TUNING_ROUND_MIN: Duration = Duration::from_millis(2);
 /// RFC 7323 5.5: TS.Recent is invalid after 24 days of silence.
 const TS_RECENT_LIFETIME: Duration = Duration::from_secs(24 * 24 * 3600);
 
@@ -31,6 +29,8 @@ pub(super) struct Receiver {
     pub(super) space: SeqSpace,
     pub(super) buffer: ReceiveBuffer,
     pub(super) acks: AckPolicy,
+    pub(super) arrivals: Arrivals,
+    tuning: WindowTuning,
     /// Sequence number of the peer's FIN, once seen in order or beyond a hole.
     fin_at: Option<u64>,
     /// The peer's FIN is acknowledged in order.
@@ -40,33 +40,27 @@ pub(super) struct Receiver {
     /// Last.ACK.sent of RFC 7323.
     pub(super) last_ack_sent: u64,
     ts_recent: Option<TsRecent>,
-    /// Largest payload the peer has sent: what a full-sized segment of its is.
-    pub(super) peer_segment: usize,
     pub(super) marks: MarksSeen,
     /// Corrupt segments seen (the extension's flag bits carry it modulo 32).
     pub(super) corrupt: u64,
-    /// Auto-tuning: a round began at, and this much was read since.
-    round_began: Time,
-    read_in_round: u64,
     pub(super) bytes_read: u64,
 }
 
 impl Receiver {
-    pub(super) fn new(now: Time, max_window: usize) -> Self {
+    pub(super) fn new(max_window: usize) -> Self {
         Self {
             space: SeqSpace::new(SeqNum::new(0)),
             buffer: ReceiveBuffer::new(1, INITIAL_WINDOW, max_window),
             acks: AckPolicy::default(),
+            arrivals: Arrivals::default(),
+            tuning: WindowTuning::default(),
             fin_at: None,
             fin_received: false,
             shift: 0,
             last_ack_sent: 0,
             ts_recent: None,
-            peer_segment: SEGMENT_MIN,
             marks: MarksSeen::default(),
             corrupt: 0,
-            round_began: now,
-            read_in_round: 0,
             bytes_read: 0,
         }
     }
@@ -118,8 +112,9 @@ impl Receiver {
     }
 
     /// SACK blocks, the FIN counted where one ends in it.
-    pub(super) fn sack_blocks(&self, max: usize, mut push: impl FnMut(u64, u64)) {
-        self.buffer.sack_blocks(max, |start, end| push(start, end + u64::from(self.fin_at == Some(end))));
+    pub(super) fn sack_blocks(&mut self, max: usize, mut push: impl FnMut(u64, u64)) {
+        let fin_at = self.fin_at;
+        self.buffer.sack_blocks(max, |start, end| push(start, end + u64::from(fin_at == Some(end))));
     }
 
     /// True once: the FIN is next in order.
@@ -131,20 +126,42 @@ impl Receiver {
         true
     }
 
-    /// The application read `bytes`: dynamic right-sizing doubles the window as long as a round trip's
-    /// reading would fill it.
+    /// Data at `seq`, true if any of it is new; `pushed`: its sender had no more. `echo_ms`: its TSecr as a millisecond of our clock;
+    /// `min_rtt`: what the send half knows.
+    pub(super) fn on_data(
+        &mut self,
+        now: Time,
+        seq: u64,
+        data: &[u8],
+        pushed: bool,
+        echo_ms: Option<u64>,
+        min_rtt: Duration,
+    ) -> bool {
+        self.arrivals.on_segment(now, echo_ms, min_rtt);
+        let nxt = self.buffer.nxt();
+        let arrival = self.buffer.insert(seq, data);
+        let urgency = match arrival {
+            Arrival::InOrder => Urgency::Usual,
+            Arrival::Beyond => Urgency::Repair,
+            Arrival::Hole | Arrival::Duplicate | Arrival::Refused => Urgency::AtOnce,
+        };
+        if self.buffer.nxt() > nxt {
+            self.tuning.on_arrival(now, self.buffer.nxt());
+        }
+        let rtt = self.arrivals.round_trip(min_rtt);
+        self.acks.on_data(now, data.len(), pushed, urgency, &self.arrivals, rtt);
+        !matches!(arrival, Arrival::Duplicate | Arrival::Refused)
+    }
+
+    /// The application read `bytes`: the window grows with what it reads. `srtt`: what the send half knows.
     pub(super) fn on_read(&mut self, now: Time, bytes: usize, srtt: Duration) {
         self.bytes_read += bytes as u64;
-        self.read_in_round += bytes as u64;
-        if now - self.round_began < srtt.max(TUNING_ROUND_MIN) {
-            return;
-        }
-        let wanted = usize::try_from(self.read_in_round).unwrap_or(usize::MAX).saturating_mul(2);
+        let (rtt, growing) = (self.arrivals.round_trip(srtt), self.arrivals.is_growing());
+        let wanted = self.tuning.on_read(now, self.buffer.read_to(), bytes, rtt, growing);
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX / 2);
         if wanted > self.buffer.limit() {
             self.buffer.raise_limit(wanted.next_power_of_two());
         }
-        self.round_began = now;
-        self.read_in_round = 0;
     }
 }
 
@@ -174,14 +191,14 @@ mod tests {
     fn the_window_doubles_while_a_round_trip_of_reading_fills_it() {
         let ms = Duration::from_millis(1);
         let mut now = Time::ZERO;
-        let mut rcv = Receiver::new(now, 4 << 20);
+        let mut rcv = Receiver::new(4 << 20);
         for _ in 0..20 {
             let limit = rcv.buffer.limit();
             now += 10 * ms;
             rcv.on_read(now, limit, 10 * ms);
         }
         assert_eq!(rcv.buffer.limit(), 4 << 20, "up to the maximum");
-        let mut slow = Receiver::new(Time::ZERO, 4 << 20);
+        let mut slow = Receiver::new(4 << 20);
         for i in 1..100u32 {
             slow.on_read(Time::ZERO + i * 10 * ms, 10_000, 10 * ms);
         }
@@ -190,7 +207,7 @@ mod tests {
 
     #[test]
     fn old_timestamps_are_old_across_the_wrap_and_forgotten_after_24_days() {
-        let mut rcv = Receiver::new(Time::ZERO, 1 << 20);
+        let mut rcv = Receiver::new(1 << 20);
         rcv.set_ts_recent(Time::ZERO, 5);
         assert!(rcv.is_old_timestamp(Time::ZERO, u32::MAX));
         assert!(!rcv.is_old_timestamp(Time::ZERO, 6));
@@ -199,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_fin_counts_only_when_everything_before_it_is_here() {
-        let mut rcv = Receiver::new(Time::ZERO, 1 << 20);
+        let mut rcv = Receiver::new(1 << 20);
         rcv.buffer.advertise(1000, 0);
         rcv.note_fin(4);
         assert!(!rcv.take_fin());

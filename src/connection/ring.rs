@@ -14,13 +14,15 @@ impl ByteRing {
         self.bytes.len()
     }
 
-    /// Grows so that offsets below `needed` exist; keeps every byte at its offset.
-    pub(super) fn ensure(&mut self, needed: usize) {
+    /// Grows so that offsets below `needed` exist; keeps the first `live` bytes at their offsets. Doubling
+    /// copies each byte twice at most on average; what was never written is not copied, so that it goes on
+    /// costing no memory.
+    pub(super) fn ensure(&mut self, needed: usize, live: usize) {
         if needed <= self.capacity() {
             return;
         }
         let mut grown = vec![0; needed.next_power_of_two().max(SMALLEST)].into_boxed_slice();
-        let (front, back) = self.slices(0, self.capacity());
+        let (front, back) = self.slices(0, live.min(self.capacity()));
         let split = front.len();
         grown[..split].copy_from_slice(front);
         grown[split..split + back.len()].copy_from_slice(back);
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn bytes_keep_their_offsets_across_wrap_and_growth() {
         let mut ring = ByteRing::default();
-        ring.ensure(100);
+        ring.ensure(100, 0);
         let capacity = ring.capacity();
         ring.consume(capacity - 10);
         let data: Vec<u8> = (0..=255).collect();
@@ -84,7 +86,7 @@ mod tests {
         let (a, b) = ring.slices(0, 256);
         assert_eq!((a.len(), b.len()), (10, 246), "the ring wrapped");
         assert_eq!([a, b].concat(), data);
-        ring.ensure(capacity + 1);
+        ring.ensure(capacity + 1, 256);
         let (a, b) = ring.slices(0, 256);
         assert_eq!([a, b].concat(), data);
         ring.consume(56);
@@ -96,7 +98,7 @@ mod tests {
         let mut ring = ByteRing::default();
         assert_eq!(ring.capacity(), 0);
         ring.consume(0);
-        ring.ensure(1);
+        ring.ensure(1, 0);
         ring.release();
         assert_eq!(ring.capacity(), 0);
     }

@@ -24,7 +24,7 @@ impl SendBuffer {
     /// Takes as much of `data` as fits and says how much.
     pub(super) fn write(&mut self, data: &[u8]) -> usize {
         let n = data.len().min(self.free());
-        self.ring.ensure(self.kept + self.len + n);
+        self.ring.ensure(self.kept + self.len + n, self.kept + self.len);
         self.ring.write_at(self.kept + self.len, &data[..n]);
         self.len += n;
         n

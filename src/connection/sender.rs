@@ -294,7 +294,9 @@ impl Sender {
         if answers_duplicate || self.liveness.hears_aside {
             // neither the record nor the echoed timestamp tells when the ACK was caused
         } else if let Some(rtt) = delivery.rtt {
-            let expected = self.undelivered_segments() / 2;
+            // Samples per round trip: as many as ACKs like this one. The peer may stretch them.
+            let flight = self.board.undelivered() + delivery.bytes;
+            let expected = u32::try_from(flight / delivery.bytes.max(1)).unwrap_or(u32::MAX);
             self.rtt.on_sample_among(rtt, expected);
             self.recent_rtt.on_sample(rtt);
         } else if let Some(echo) = echo_ms {
@@ -311,10 +313,6 @@ impl Sender {
         self.note_path_answer(now);
         self.backoff = 0;
         self.ecn.on_delivered(delivery, self.mss as u64);
-    }
-
-    fn undelivered_segments(&self) -> u32 {
-        u32::try_from(self.board.undelivered() / self.mss as u64).unwrap_or(u32::MAX).max(1)
     }
 
     fn report(

@@ -379,8 +379,8 @@ mod tests {
         let config = Settings::default().endpoint_config().unwrap();
         assert_eq!(config.connection, connection::Config::default());
         assert_eq!(config.connection.mtu, PathMtu::Discover);
-        assert_eq!(config.connection.send_buffer, 4 << 20);
-        assert_eq!(config.connection.recv_buffer, 16 << 20);
+        assert_eq!(config.connection.send_buffer, 128 << 20);
+        assert_eq!(config.connection.recv_buffer, 128 << 20);
         assert_eq!(config.connection.connect_timeout, Duration::from_secs(30));
         assert_eq!(config.connection.user_timeout, Duration::from_secs(100));
         assert_eq!((config.connection.idle_timeout, config.connection.keepalive), (None, None));

@@ -20,7 +20,7 @@ use super::types::{rtcp_handle, rtcp_ssize};
 /// callback. RTCP_ENOMEM: no memory. The connection's end: RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO,
 /// RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
 /// Thread-safety: any thread; sends on one handle are done one after the other, each whole.
-/// Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while the send buffer is full; for -1 without limit.
+/// Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while there is no room for more (RTCP_OPT_SEND_BUFFER); for -1 without limit.
 ///
 /// # Safety
 /// `buf` is readable for `len` bytes, or `len` is 0.

@@ -33,8 +33,8 @@ const fn int(option: rtcp_option, min: i64, max: i64, default: i64) -> Definitio
 /// In the order of the header.
 pub(super) const OPTIONS: &[Definition] = &[
     int(RTCP_OPT_MTU, 0, 65_507, 0),
-    int(RTCP_OPT_SEND_BUFFER, 64 << 10, GIB, 4 * MIB),
-    int(RTCP_OPT_RECV_BUFFER, 64 << 10, GIB, 16 * MIB),
+    int(RTCP_OPT_SEND_BUFFER, 64 << 10, GIB, 128 * MIB),
+    int(RTCP_OPT_RECV_BUFFER, 64 << 10, GIB, 128 * MIB),
     int(RTCP_OPT_CONNECT_TIMEOUT_MS, 1, DAY_MS, 30_000),
     int(RTCP_OPT_IDLE_TIMEOUT_MS, 0, MS_MAX, 0),
     int(RTCP_OPT_KEEPALIVE_MS, 0, MS_MAX, 0),

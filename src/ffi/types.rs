@@ -65,10 +65,16 @@ pub enum rtcp_option {
     /// listened to, and datagrams are never fragmented. rtcp_stats.mtu tells the size in use. The peer is told that it may send
     /// up to 1472 bytes, or as much as this says if it is more.
     RTCP_OPT_MTU = 1,
-    /// Send buffer per connection, bytes (int, 64 KiB to 1 GiB; default 4 MiB).
+    /// Most bytes held for the peer, per connection (int, 64 KiB to 1 GiB; default 128 MiB: 1 Gbit/s at a round trip of 300 ms,
+    /// 37.5 MB, and what piles up behind losses). A limit, not a size: beyond what is in flight rtcp_send() takes one congestion
+    /// window, 20 ms of data (at most 4 MiB) or 128 KiB, whichever is most, then waits. Memory is taken as bytes are, and given
+    /// back after 10 s with none.
     RTCP_OPT_SEND_BUFFER = 2,
-    /// Receive buffer (largest advertised window) per connection, bytes (int, 64 KiB to 1 GiB; default 16 MiB). Memory is
-    /// taken as bytes arrive, not up front.
+    /// Largest window offered to the peer, bytes per connection (int, 64 KiB to 1 GiB; default 128 MiB, as above). A limit, not a
+    /// size: the window begins with 128 KiB and grows with what the application reads in a round trip, so that it holds a fast
+    /// sender up nowhere and a peer whose bytes nobody reads makes us hold no more than it began with. Memory is taken as bytes
+    /// arrive, and given back after 10 s with none. All connections together hold at most this times their number
+    /// (RTCP_OPT_MAX_CLIENTS); say less here to bound it.
     RTCP_OPT_RECV_BUFFER = 3,
     /// Time limit for the handshake, ms (int, 1 to 86,400,000 = 24 hours; default 30,000). RFC 9293 (MUST-23) asks kernels for
     /// at least 3 minutes; a program's user waits less, and on a link that bad you can say 180,000.
@@ -137,7 +143,8 @@ pub enum rtcp_option {
 pub enum rtcp_event_bits {
     /// rtcp_recv() would not wait: bytes, or the end of the stream not yet read as 0.
     RTCP_EVENT_READABLE = 1,
-    /// rtcp_send() would not wait: connected and at least a quarter of the send buffer is free, or it would fail.
+    /// rtcp_send() would not wait: connected and it would take at least a quarter of what it takes while nothing waits to be
+    /// sent (see RTCP_OPT_SEND_BUFFER), or it would fail.
     RTCP_EVENT_WRITABLE = 2,
     /// The peer has acknowledged all that was sent, the finish included. Acknowledged is not processed.
     RTCP_EVENT_ACKED = 4,

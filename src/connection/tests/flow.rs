@@ -1,10 +1,10 @@
 //! Windows and ACKs: RFC 9293 3.7.4, 3.8.6, RFC 5681 4.2, RFC 7323 2.
 
 use super::pair::{Pair, ms, pattern};
-use super::solo::{PEERS, Peer, Solo};
+use super::solo::{PEERS, Peer, Solo, emit};
 use crate::connection::{Config, End, Error};
 use crate::emulator::Impairments;
-use crate::wire::{Flags, Segment};
+use crate::wire::{Flags, Integrity, Segment};
 
 fn stopped_reader(recv_buffer: usize) -> Pair {
     let mut pair = Pair::connected(&Config { recv_buffer, ..Config::default() });
@@ -143,6 +143,21 @@ fn acks_come_at_once_in_the_beginning_then_for_every_second_segment_and_after_a_
         assert_eq!(late.len(), 1);
         assert!(solo.now - late[0].0 >= ms(970), "within 25 ms (MUST-40: 500)");
     }
+}
+
+#[test]
+fn a_batch_that_one_call_received_is_acknowledged_once() {
+    let mut solo = Solo::client(&Config::default(), Peer::Extension);
+    let full = vec![7; solo.conn.snd.mss];
+    let (_, key) = solo.conn.keys.unwrap();
+    for _ in 0..44 {
+        let datagram = emit(&Segment { payload: &full, ..solo.segment() }, Integrity::Crc { key });
+        let segment = Segment::parse(&datagram).unwrap();
+        solo.conn.handle_segment(solo.now, &segment, &datagram, false);
+    }
+    let acks = solo.output();
+    assert_eq!(acks.len(), 1);
+    assert_eq!(acks[0].segment().ack, solo.seq(0));
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn both_roles_agree_with_each_kind_of_peer_on_what_it_offers() {
             let has_options = peer != Peer::Bare;
             assert_eq!(terms.extension, peer == Peer::Extension);
             assert_eq!((terms.timestamps, terms.sack), (has_options, has_options));
-            assert_eq!(terms.window_scale, has_options.then_some((7, 9)));
+            assert_eq!(terms.window_scale, has_options.then_some((7, 12)));
             assert_eq!(terms.peer_mss, if has_options { 1432 } else { 536 });
             let options = [0, 12, 20][usize::from(has_options) + usize::from(terms.extension)];
             assert_eq!(solo.conn.snd.mss, 1180.min(usize::from(terms.peer_mss)) - options);

@@ -1,6 +1,8 @@
 //! White-box tests of one connection against another, in virtual time.
 
+mod ack_share;
 mod blackout;
+mod buffers;
 mod closing;
 mod cubic;
 mod ecn;

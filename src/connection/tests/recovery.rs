@@ -149,7 +149,7 @@ fn the_timeout_doubles_into_silence_and_is_restored_by_an_answer() {
 /// A flight is delayed, not lost: everything sent again was for nothing, and it is noticed.
 fn delay_spike(config: &Config) {
     let mut pair = Pair::connected(config);
-    pair.a.to_write = pattern(2_000_000, 9);
+    pair.a.to_write = pattern(20_000_000, 9);
     pair.run_for(ms(150));
     let before = pair.a.conn().stats();
     assert!(before.cwnd > 50_000 && before.packets_retransmitted == 0);
