@@ -138,9 +138,9 @@ typedef enum rtcp_error {
 typedef enum rtcp_option {
   /**
    * Largest UDP payload to send, bytes; 0 = discover (int, 0 or 548 to 65507; default 0). Discovery (RFC 8899) begins with
-   * 1200 bytes, which every path is expected to carry. While data flows to a peer with the extension it tries larger sizes,
-   * up to 1472 (IPv6: 1452) or what the peer announced, and goes back to 1200 when large datagrams vanish; towards a plain
-   * peer it stays at 1200. Any other value is used as it is: if the path does not carry it, data does not arrive. ICMP is not
+   * 1200 bytes, which every path is expected to carry. While data flows to a peer with the extension or SACK it tries larger
+   * sizes, up to 1472 (IPv6: 1452) or what the peer announced; when large datagrams vanish it goes back to 1200, and to 548
+   * if these vanish too. Any other value is used as it is: if the path does not carry it, data does not arrive. ICMP is not
    * listened to, and datagrams are never fragmented. rtcp_stats.mtu tells the size in use. The peer is told that it may send
    * up to 1472 bytes, or as much as this says if it is more.
    */
@@ -183,8 +183,7 @@ typedef enum rtcp_option {
    */
   RTCP_OPT_IO_THREAD = 10,
   /**
-   * Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_CUBIC). RTCP_ENOTSUP for RTCP_CC_BBR until it is
-   * built.
+   * Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_BBR).
    */
   RTCP_OPT_CONGESTION = 11,
   /**
@@ -248,6 +247,13 @@ typedef enum rtcp_option {
    * 1 (default) = small writes leave at once; 0 = Nagle's algorithm (int, 0 or 1; rtcp_set_int()).
    */
   RTCP_OPT_NODELAY = 25,
+  /**
+   * File that a trace of every connection is appended to, one line of CSV per event; "%p" in it stands for the process id
+   * (str; default: what the environment variable RTCP_TRACE names, unless the program is set-user-id; "" = no trace).
+   * docs/tracing.md explains the columns, docs/plot_trace.py draws them. A file that cannot be written is warned of once and
+   * disturbs nothing. Of the socket: rtcp_receiver_connect() takes no notice of it.
+   */
+  RTCP_OPT_TRACE = 27,
 } rtcp_option;
 
 /**
@@ -360,6 +366,56 @@ typedef enum rtcp_cc {
    */
   RTCP_CC_FIXED = 3,
 } rtcp_cc;
+
+/**
+ * What the congestion controller is doing: rtcp_stats.cc_phase. Later versions may add values.
+ */
+typedef enum rtcp_cc_phase {
+  /**
+   * It has no phases, or one that this version has no number for.
+   */
+  RTCP_PHASE_NONE = 0,
+  /**
+   * CUBIC: the window doubles per round trip.
+   */
+  RTCP_PHASE_SLOW_START = 1,
+  /**
+   * CUBIC: the delay has risen, the window grows more slowly (conservative slow start, RFC 9406).
+   */
+  RTCP_PHASE_CSS = 2,
+  /**
+   * CUBIC: congestion avoidance.
+   */
+  RTCP_PHASE_AVOIDANCE = 3,
+  /**
+   * BBR: the rate doubles per round trip.
+   */
+  RTCP_PHASE_STARTUP = 4,
+  /**
+   * BBR: the queue that start-up made drains.
+   */
+  RTCP_PHASE_DRAIN = 5,
+  /**
+   * BBR: slower than the path, to leave room.
+   */
+  RTCP_PHASE_PROBE_BW_DOWN = 6,
+  /**
+   * BBR: at the path's rate.
+   */
+  RTCP_PHASE_PROBE_BW_CRUISE = 7,
+  /**
+   * BBR: fills the path before it probes.
+   */
+  RTCP_PHASE_PROBE_BW_REFILL = 8,
+  /**
+   * BBR: faster than the path, to see whether there is more.
+   */
+  RTCP_PHASE_PROBE_BW_UP = 9,
+  /**
+   * BBR: almost nothing in flight, to measure the empty path's round trip.
+   */
+  RTCP_PHASE_PROBE_RTT = 10,
+} rtcp_cc_phase;
 
 /**
  * Opaque. Create with rtcp_config_new(), free with rtcp_config_free().
@@ -488,6 +544,46 @@ typedef struct rtcp_stats {
    * Live connections (1 for a connection).
    */
   uint64_t connections;
+  /**
+   * Tail loss probes sent.
+   */
+  uint64_t probe_count;
+  /**
+   * Loss recoveries that turned out to be mistakes and were undone.
+   */
+  uint64_t undo_count;
+  /**
+   * Payload bytes that the peer is known to hold, acknowledged in order or not.
+   */
+  uint64_t bytes_delivered;
+  /**
+   * Most recent round-trip time, microseconds.
+   */
+  uint64_t latest_rtt_us;
+  /**
+   * What sending is paced at, bytes per second; 0 = not paced.
+   */
+  uint64_t pacing_rate;
+  /**
+   * What the path is thought to deliver, bytes per second; 0 = the congestion controller does not estimate it.
+   */
+  uint64_t bandwidth;
+  /**
+   * Share of the last 64 packets or so that were lost, per mille (0 to 1000).
+   */
+  uint64_t loss_permille;
+  /**
+   * Share of packets whose loss is not taken for congestion, per mille; 0 = none, or not estimated.
+   */
+  uint64_t loss_floor_permille;
+  /**
+   * The congestion controller, one of enum rtcp_cc; 0 for a receiver.
+   */
+  uint64_t cc;
+  /**
+   * What it is doing, one of enum rtcp_cc_phase.
+   */
+  uint64_t cc_phase;
 } rtcp_stats;
 
 #ifdef __cplusplus
@@ -611,8 +707,7 @@ void rtcp_config_free(struct rtcp_config *cfg);
 /**
  * Sets an integer option. enum rtcp_option says for each what it means, in which unit, and its range.
  *
- * Errors: RTCP_EINVAL for NULL, an unknown option, one that is no integer, or a value outside rtcp_option_bounds();
- * RTCP_ENOTSUP for RTCP_CC_BBR until it is built.
+ * Errors: RTCP_EINVAL for NULL, an unknown option, one that is no integer, or a value outside rtcp_option_bounds().
  * Thread-safety: any thread, several at the same time.
  * Blocks: never.
  *
@@ -625,7 +720,7 @@ int rtcp_config_set_int(struct rtcp_config *cfg,
 
 /**
  * Sets a text option; the text, at most 256 bytes, is copied. RTCP_OPT_BIND takes "ip" or "ip:port", RTCP_OPT_ACK_TO
- * "ip:port", with IPv6 in brackets where a port follows. Names are not looked up.
+ * "ip:port", with IPv6 in brackets where a port follows. Names are not looked up. RTCP_OPT_TRACE takes a file name.
  *
  * Errors: RTCP_EINVAL for NULL, an unknown option, one that takes no text, or a text that is not such an address.
  * Thread-safety: any thread, several at the same time.

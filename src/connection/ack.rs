@@ -71,6 +71,9 @@ impl Connection {
         if effect.advanced || effect.delivered > 0 || is_closed {
             self.stalled_since = None;
         }
+        if effect.grew {
+            self.take_datagram_size();
+        }
         if effect.black_hole {
             self.leave_black_hole(now);
         }

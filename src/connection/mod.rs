@@ -46,6 +46,7 @@ mod stats;
 mod tests;
 mod time_wait;
 mod timers;
+pub mod trace;
 mod window_tuning;
 
 use crate::time::Time;
@@ -386,6 +387,16 @@ impl Connection {
             peer_window: self.snd.wnd,
             max_datagram: self.datagram_size() as u64,
             rto_count: self.snd.rto_count,
+            probe_count: self.snd.probe_count,
+            undo_count: self.snd.undo_count,
+            bytes_delivered: self.snd.delivered_data(),
+            latest_rtt: self.snd.rtt.latest(),
+            pacing_rate: self.snd.pacer.rate().unwrap_or(0),
+            bandwidth: self.snd.cc.bandwidth().unwrap_or(0),
+            loss_permille: stats::per_mille(self.snd.loss_rate.probability()),
+            loss_floor_permille: stats::per_mille(self.snd.cc.loss_floor().unwrap_or(0.0)),
+            controller: self.snd.cc.name(),
+            phase: self.snd.cc.phase(),
             ..self.stats
         }
     }

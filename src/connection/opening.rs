@@ -119,6 +119,7 @@ impl Connection {
         self.snd.rto_start = now;
         self.snd.wl1 = 0;
         self.snd.wl2 = 0;
+        self.snd.on_handshake(now);
         if self.snd.fin_queued {
             self.move_to_closing_state();
         }

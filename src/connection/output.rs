@@ -2,6 +2,7 @@
 
 use super::chunks::Chunk;
 use super::handshake::{syn_integrity, syn_options};
+use super::pmtud::Question;
 use super::{Connection, IntegrityMode, State};
 use crate::time::Time;
 use crate::wire::{
@@ -80,8 +81,11 @@ impl Connection {
         if self.rcv.acks.is_due_alone() {
             return Some(self.emit_ack(now, out));
         }
-        if let Some((size, nonce)) = self.take_path_probe(now) {
-            return Some(self.emit_path_probe(now, size, nonce, out));
+        if let Some(question) = self.take_path_probe(now) {
+            return Some(match question {
+                Question::Probe { size, nonce } => self.emit_path_probe(now, size, nonce, out),
+                Question::Duplicate { start, end } => self.emit_duplicate(now, start, end, out),
+            });
         }
         if self.state.may_transmit_data()
             && let Some(batch) = self.emit_data(now, max_segments, out)
@@ -211,6 +215,19 @@ impl Connection {
         segment.padding = size.saturating_sub(segment.header_len());
         self.trace_sent(&segment);
         segment.emit(out, self.integrity());
+        Batch::ONE
+    }
+
+    /// Bytes that the peer has acknowledged, as they were: should it want them after all, it gets the right ones.
+    fn emit_duplicate(&mut self, now: Time, start: u64, end: u64, out: &mut Vec<u8>) -> Batch {
+        let segment = self.template(now, Flags::ACK, start);
+        self.trace_sent(&segment);
+        let begin = out.len();
+        segment.emit_header(out);
+        let (a, b) = self.snd.buffer.slices(start, (end - start) as usize);
+        out.extend_from_slice(a);
+        out.extend_from_slice(b);
+        seal(&mut out[begin..], self.integrity());
         Batch::ONE
     }
 

@@ -104,6 +104,9 @@ impl Sender {
     pub(super) fn on_dsack(&mut self) {
         // Copies sent on purpose come back as duplicates too; they say nothing of reordering.
         if self.loss_rate.worthwhile_copies() == 1 {
+            // Beyond RFC 8985 6.2 step 3: a late original that was sent again meanwhile no longer shows that it
+            // was overtaken, but the D-SACK of its retransmission does.
+            self.rack.reordering_seen |= self.undo.is_some_and(|undo| undo.unconfirmed > 0);
             self.rack.on_dsack(self.una, self.nxt);
         }
     }
@@ -134,6 +137,7 @@ impl Sender {
         if eifel || frto || all_duplicates {
             self.undo = None;
             self.episode = None;
+            self.undo_count += 1;
             self.board.unmark_lost();
             self.cc.on_spurious(now);
         } else if self.episode.is_none() && self.una > undo.una && !dsack {
@@ -228,6 +232,7 @@ impl Sender {
                 }
                 LossTimer::Probe => {
                     self.probe_due = true;
+                    self.probe_count += 1;
                     self.loss_rate.on_lost(self.board.outstanding_segments() as u64);
                 }
                 LossTimer::Retransmission => self.on_retransmission_timeout(now),
@@ -253,14 +258,23 @@ impl Sender {
     }
 
     /// Segments have become smaller because larger ones vanish: those in flight leave anew. What was learned
-    /// from their loss gives way to the `rate` before, and no late ACK puts them back as they were.
-    pub(super) fn recut(&mut self, now: Time, rate: Option<LossRate>) {
+    /// from their loss since the hole began gives way to what was known before, the loss rate and the window, and
+    /// no late ACK puts it back.
+    pub(super) fn recut(&mut self, now: Time, hole: Option<(Time, LossRate)>) {
         let fin = self.fin_queued.then(|| self.end());
         self.lost += self.board.mark_longer_lost(self.mss as u64, fin);
+        if let Some((since, rate)) = hole {
+            self.loss_rate = rate;
+            if self.undo.is_some_and(|undo| undo.began >= since) {
+                self.episode = None;
+                self.cc.on_spurious(now);
+                // The path was idle meanwhile: the window opens again step by step, not in one burst.
+                self.cc.on_idle_restart(now, now - since, self.rto());
+            }
+        }
         self.undo = None;
         self.probe_due = false;
         self.backoff = 0;
-        self.loss_rate = rate.unwrap_or(self.loss_rate);
         self.timeout_due = self.board.has_lost();
         self.rto_start = now;
         self.arm_loss_timer(now);

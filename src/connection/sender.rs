@@ -76,6 +76,8 @@ pub(super) struct AckEffect {
     pub(super) delivered: u64,
     /// Small segments arrive, large ones do not.
     pub(super) black_hole: bool,
+    /// A larger datagram was reported as arrived.
+    pub(super) grew: bool,
 }
 
 /// SEND variables of RFC 9293 3.3.1 (unwrapped) and the machinery of recovery.
@@ -128,6 +130,9 @@ pub(super) struct Sender {
     /// When the peer's last acceptable segment came.
     pub(super) last_heard: Time,
     pub(super) cwnd_limited: bool,
+    /// The flight up to here was limited by cwnd: ACKs of it that come in a row, nothing sent between them, all
+    /// tell of a full window.
+    limited_until: u64,
     /// The peer runs our extension: its longest ACK delay is known, timestamps are there.
     pub(super) extension: bool,
     /// The peer reports what it holds beyond holes.
@@ -135,6 +140,10 @@ pub(super) struct Sender {
     pub(super) retransmitted: u64,
     pub(super) lost: u64,
     pub(super) rto_count: u64,
+    /// Tail loss probes that fell due.
+    pub(super) probe_count: u64,
+    /// Recoveries that turned out to be mistakes.
+    pub(super) undo_count: u64,
 }
 
 impl Sender {
@@ -174,11 +183,14 @@ impl Sender {
             last_sent: now,
             last_heard: now,
             cwnd_limited: false,
+            limited_until: 0,
             extension: false,
             sack: false,
             retransmitted: 0,
             lost: 0,
             rto_count: 0,
+            probe_count: 0,
+            undo_count: 0,
         }
     }
 
@@ -190,6 +202,11 @@ impl Sender {
     /// Our FIN is acknowledged.
     pub(super) const fn is_fin_acked(&self) -> bool {
         self.fin_queued && self.una == self.end()
+    }
+
+    /// Bytes of data that the peer holds: the FIN, which the scoreboard counts too, is none.
+    pub(super) fn delivered_data(&self) -> u64 {
+        self.board.delivered().saturating_sub(u64::from(self.is_fin_acked()))
     }
 
     /// Every byte of data is acknowledged (the FIN perhaps not).
@@ -216,7 +233,11 @@ impl Sender {
         echo_ms: Option<u64>,
     ) -> AckEffect {
         let prior_in_flight = self.board.in_flight();
-        let dsack = is_dsack(ack, blocks);
+        self.board.watch(self.cc.watch());
+        let duplicate = blocks.first().filter(|_| is_dsack(ack, blocks));
+        // A duplicate that we sent to learn the path's MTU tells nothing else.
+        let asked = duplicate.and_then(|(start, end)| self.pmtud.on_duplicate(now, *start, *end));
+        let dsack = duplicate.is_some() && asked.is_none();
         let mut delivery = self.board.delivery(now, self.rtt.min_rtt(), echo_ms);
         let advanced = ack > self.una;
         let prior_una = self.una;
@@ -253,7 +274,7 @@ impl Sender {
             self.rto_start = now; // RFC 6298 5.3
         }
         self.arm_loss_timer(now);
-        AckEffect { advanced, delivered: delivery.bytes, black_hole }
+        AckEffect { advanced, delivered: delivery.bytes, black_hole, grew: asked == Some(true) }
     }
 
     /// `answers_duplicate`: what is delivered now arrived long ago, its own ACK was lost: no round trip.
@@ -289,9 +310,16 @@ impl Sender {
         advanced: bool,
     ) {
         let rate = self.board.rate_sample(delivery);
+        if self.cwnd_limited {
+            self.limited_until = self.nxt;
+        }
         let sample = AckSample {
             newly_acked: delivery.bytes,
             newly_lost,
+            newly_corrupt: 0,
+            acked_sent_at: delivery.rated.map_or(Time::ZERO, |sent| sent.sent_at),
+            watched: self.board.take_watched(),
+            settled: self.board.oldest_outstanding().map_or(now, |sent| sent.sent_at),
             prior_in_flight,
             in_flight: self.board.in_flight(),
             rtt: delivery.rtt,
@@ -300,7 +328,7 @@ impl Sender {
             delivered: self.board.delivered(),
             rate,
             in_recovery: self.episode.is_some_and(|e| e.cause == Cause::Fast),
-            cwnd_limited: self.cwnd_limited,
+            cwnd_limited: self.cwnd_limited || self.una < self.limited_until,
             snd_una: self.una,
             snd_nxt: self.nxt,
             newly_ce: 0,
@@ -311,6 +339,15 @@ impl Sender {
         let (in_flight, mss) = (self.board.in_flight(), self.mss as u64);
         if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {
             prr.on_ack(delivery.bytes, in_flight, advanced && newly_lost == 0, mss);
+        }
+    }
+
+    /// The connection is up; the handshake may have measured the path.
+    pub(super) fn on_handshake(&mut self, now: Time) {
+        let rtt = self.rtt.min_rtt();
+        if !rtt.is_zero() {
+            self.cc.on_handshake(now, rtt);
+            self.pacer.set_rate(now, self.cc.pacing_rate());
         }
     }
 

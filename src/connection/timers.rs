@@ -103,7 +103,6 @@ impl Connection {
     }
 
     fn handle_loss(&mut self, now: Time) {
-        self.snd.paced_until = self.snd.paced_until.filter(|at| *at > now);
         let timeouts = self.snd.rto_count;
         self.snd.handle_loss_timeout(now);
         if self.snd.rto_count > timeouts {
@@ -147,6 +146,8 @@ impl Connection {
 
     /// After every input and command: derived deadlines follow from the state.
     pub(super) fn after(&mut self, now: Time) {
+        // What to send next, and how fast, may have changed: the pacer is asked again.
+        self.snd.paced_until = None;
         self.update_end();
         if self.state == State::FinWait2 && self.is_closed_by_app && self.time_wait_until == Time::MAX {
             self.time_wait_until = now + FIN_WAIT_2_ORPHANED;

@@ -25,6 +25,7 @@ mod stateless;
 mod tests;
 mod time_wait_table;
 mod timers;
+mod trace;
 mod waker;
 
 pub use call_error::CallError;

@@ -325,6 +325,16 @@ impl Controller for Cubic {
     fn wants_prr(&self) -> bool {
         true
     }
+
+    fn phase(&self) -> &'static str {
+        if self.state.cwnd >= self.state.ssthresh {
+            "avoidance"
+        } else if self.state.ssthresh.is_infinite() && self.state.hystart.is_conservative() {
+            "css"
+        } else {
+            "slow-start"
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,18 @@ use std::time::Duration;
 use super::pair::{Pair, ms, pattern};
 use super::solo::{Peer, Sent, Solo};
 use crate::connection::sender::Cause;
-use crate::connection::{Config, IntegrityMode};
+use crate::connection::{Algorithm, Config, IntegrityMode};
 use crate::wire::{Flags, Options, SackBuffer, Segment};
 
 const MSS: usize = 1160;
 
+/// A controller that is a window, and answers to every episode.
+fn windowed() -> Config {
+    Config { algorithm: Algorithm::Cubic, ..Config::default() }
+}
+
 fn established() -> Pair {
-    let mut pair = Pair::connected(&Config::default());
+    let mut pair = Pair::connected(&windowed());
     pair.a.to_write = pattern(200_000, 9); // a warm path: RTT known, window open
     pair.run_for(ms(2000));
     assert_eq!(pair.a.conn().stats().packets_retransmitted, 0);
@@ -180,7 +185,7 @@ fn with_sack<'a>(solo: &Solo, ack: i64, blocks: &'a mut SackBuffer, ranges: &[(i
 /// Without SACK a cumulative ACK that jumps over what arrived beyond the hole looks like late originals.
 #[test]
 fn a_filled_hole_is_not_mistaken_for_a_spurious_timeout_without_sack_and_timestamps() {
-    let mut solo = Solo::client(&Config::default(), Peer::Bare);
+    let mut solo = Solo::client(&windowed(), Peer::Bare);
     let mss = solo.conn.snd.mss;
     for _ in 0..3 {
         solo.conn.write(solo.now, &vec![1; 40 * mss]).unwrap();
@@ -201,7 +206,7 @@ fn a_filled_hole_is_not_mistaken_for_a_spurious_timeout_without_sack_and_timesta
 
 #[test]
 fn a_duplicate_is_reported_to_its_sender_and_undoes_what_it_cost() {
-    let mut solo = Solo::client(&Config::default(), Peer::Extension);
+    let mut solo = Solo::client(&windowed(), Peer::Extension);
     solo.conn.write(solo.now, &vec![1; 10 * MSS]).unwrap();
     solo.output();
     let cwnd = solo.conn.stats().cwnd;
@@ -222,7 +227,7 @@ fn a_duplicate_is_reported_to_its_sender_and_undoes_what_it_cost() {
 
 #[test]
 fn the_receiver_reports_duplicates_first_and_holes_newest_first() {
-    let mut solo = Solo::client(&Config::default(), Peer::Extension);
+    let mut solo = Solo::client(&windowed(), Peer::Extension);
     solo.gets_data(b"0123456789");
     let at =
         |solo: &Solo, offset: i64| Segment { seq: solo.seq(offset), payload: b"abcde", ..solo.segment() };

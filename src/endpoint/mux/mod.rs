@@ -12,6 +12,7 @@ mod output;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod types;
 
 use std::collections::{HashMap, VecDeque};
@@ -33,6 +34,8 @@ use crate::time::Time;
 pub use events::{Event, event};
 use fallback::Fallback;
 use slot::{Holder, Origin, Slot};
+pub use tracing::TraceRecord;
+use tracing::Tracing;
 pub use types::{ConnectError, ConnectOptions, MuxConfig, OpError, Transmit};
 
 /// The connections of one socket.
@@ -61,6 +64,8 @@ pub struct Mux {
     accepted: usize,
     /// Counters of connections that are gone, and of datagrams that belonged to none.
     past: Stats,
+    /// What happens to each connection, if somebody wants to know.
+    tracing: Option<Box<Tracing>>,
 }
 
 impl Mux {
@@ -85,6 +90,7 @@ impl Mux {
             with_news: 0,
             accepted: 0,
             past: Stats::default(),
+            tracing: None,
             secrets,
             config,
         }

@@ -101,6 +101,9 @@ impl Mux {
         }
         let Some(slot) = self.slots.get_mut(id) else { return };
         slot.note_progress();
+        if let Some(tracing) = &mut self.tracing {
+            tracing.observe(now, id, slot);
+        }
         self.timers.set(id.index(), slot.deadline());
         if slot.is_mapped && is_done(slot, now) {
             slot.is_mapped = false;
@@ -122,6 +125,9 @@ impl Mux {
         }
         let Some(slot) = self.slots.remove(id) else { return };
         self.past += &slot.connection.stats();
+        if let Some(tracing) = &mut self.tracing {
+            tracing.forget(id);
+        }
         self.timers.set(id.index(), None);
         // A burst of connections must not be paid for with memory for ever.
         if self.keys.len() < self.keys.capacity() / 8 {

@@ -62,6 +62,7 @@ impl Flow {
             snd_una: self.una,
             snd_nxt,
             newly_ce: 0,
+            ..AckSample::default()
         };
         self.cubic.on_ack(self.now, &ack);
     }
@@ -411,9 +412,12 @@ fn slow_start_does_not_grow_while_application_limited() {
 fn rising_delay_ends_slow_start_without_a_loss() {
     let mut flow = Flow::new(ms(50));
     flow.rounds(3);
-    assert_eq!(flow.cubic.cwnd(), 80_000);
+    assert_eq!((flow.cubic.cwnd(), flow.cubic.phase()), (80_000, "slow-start"));
     flow.rtt = ms(60);
-    flow.rounds(8);
+    flow.rounds(2);
+    assert_eq!(flow.cubic.phase(), "css");
+    flow.rounds(6);
+    assert_eq!(flow.cubic.phase(), "avoidance");
     let exit = flow.cubic.ssthresh();
     assert_ne!(exit, u64::MAX);
     // Five rounds at a quarter of slow start's pace.
@@ -476,6 +480,7 @@ fn extreme_arguments_neither_panic_nor_leave_the_bounds() {
                         snd_una: a,
                         snd_nxt: b,
                         newly_ce: b,
+                        ..AckSample::default()
                     };
                     cubic.on_ack(now, &ack);
                 }
