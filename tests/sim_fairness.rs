@@ -18,7 +18,7 @@ use rtcp::time::Time;
 const OVERHEAD: usize = 28;
 
 /// The controller whose manners are tested: the one place to change.
-const OURS: Algorithm = Algorithm::Cubic;
+const OURS: Algorithm = Algorithm::Bbr;
 /// What everybody else's flows use.
 const THEIRS: Algorithm = Algorithm::Cubic;
 
@@ -176,6 +176,7 @@ fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
 
 fn algorithm(name: &str) -> Algorithm {
     match name {
+        "bbr" => Algorithm::Bbr,
         "cubic" => Algorithm::Cubic,
         _ => match name.strip_prefix("fixed").and_then(|kib| kib.parse::<u64>().ok()) {
             Some(kib) => Algorithm::Fixed { window: kib << 10 },
@@ -240,7 +241,12 @@ fn explore() {
         let mbit = (acked - acked_before[flow]) as f64 * 8.0 / 1e6 / interval.as_secs_f64();
         acked_before[flow] = acked;
         if !quiet {
-            println!("{:7.2}s flow {flow}: {mbit:7.2} Mbit/s acked, {stats:?}", at.as_secs_f64());
+            println!(
+                "{:7.2}s flow {flow}: {mbit:7.2} Mbit/s {:16} cwnd {:8} flight {:8} pace {:7.2} bw {:7.2} floor {:3} loss {:3} srtt {:6.1} rto {} wnd {}",
+                at.as_secs_f64(), stats.phase, stats.cwnd, stats.bytes_in_flight, stats.pacing_rate as f64 * 8e-6,
+                stats.bandwidth as f64 * 8e-6, stats.loss_floor_permille, stats.loss_permille, stats.srtt.as_secs_f64() * 1e3,
+                stats.rto_count, stats.peer_window,
+            );
         }
     });
     for (index, flow) in report.flows.iter().enumerate() {

@@ -50,7 +50,7 @@ fn on_short_paths_a_flow_gets_what_the_newreno_formula_says() {
     for (period, rtt) in [(500u64, 20u64), (1000, 20), (2000, 10)] {
         let link = crate::emulator::Impairments { delay: ms(rtt / 2), ..Default::default() };
         let mut pair = Pair::new(&cubic(), link.clone(), link, 9);
-        pair.a.to_write = pattern(80 << 20, 1);
+        pair.a.to_write = pattern(160 << 20, 1);
         let (mut count, mut last) = (0, None);
         pair.filter = Box::new(move |from_a, _, datagram| {
             let segment = Segment::parse(datagram).expect("what we send parses");

@@ -64,7 +64,8 @@ fn losses_timeouts_and_recoveries_are_told_with_the_counts_of_the_statistics() {
 #[test]
 fn progress_is_told_at_most_once_a_millisecond_and_in_the_end_completely() {
     let fast = Impairments { delay: Duration::from_micros(50), ..Impairments::default() };
-    let mut pair = Pair::new(&Config::default(), fast.clone(), fast, 3);
+    let algorithm = crate::connection::Algorithm::Fixed { window: 100_000 };
+    let mut pair = Pair::new(&Config { algorithm, ..Config::default() }, fast.clone(), fast, 3);
     pair.a.to_write = pattern(20_000_000, 3);
     let told = watch(&mut pair, ms(60_000));
     pair.assert_exact();

@@ -466,6 +466,14 @@ impl Controller for Bbr {
         self.floor.abandon(now);
     }
 
+    fn on_path_restored(&mut self, now: Time) {
+        // The path was gone, not congested: what the model knew of it still holds, and the pacer spreads it.
+        self.cwnd = self.cwnd.max(self.saved_cwnd);
+        self.saved_cwnd = 0.0;
+        self.has_timed_out = false;
+        self.floor.abandon(now);
+    }
+
     fn on_idle_restart(&mut self, now: Time, _idle: Duration, _rto: Duration) {
         self.extra_acked.restart(now);
     }
@@ -496,5 +504,26 @@ impl Controller for Bbr {
 
     fn wants_prr(&self) -> bool {
         false
+    }
+
+    fn phase(&self) -> &'static str {
+        match self.phase {
+            Phase::Startup => "startup",
+            Phase::Drain => "drain",
+            Phase::Down => "probe-bw-down",
+            Phase::Cruise => "probe-bw-cruise",
+            Phase::Refill => "probe-bw-refill",
+            Phase::Up => "probe-bw-up",
+            Phase::ProbeRtt => "probe-rtt",
+        }
+    }
+
+    fn bandwidth(&self) -> Option<u64> {
+        let bw = self.bw();
+        (bw > 0.0).then_some(bw as u64)
+    }
+
+    fn loss_floor(&self) -> Option<f32> {
+        Some(self.floor.get() as f32)
     }
 }
