@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::congestion::CongestionEvent;
 use super::loss_rate::LossRate;
 use super::prr::Prr;
-use super::sender::{Cause, Episode, LossTimer, Sender, Undo};
+use super::segment_size::PACKET_HEADERS;
+use super::sender::{Cause, Episode, Found, LossTimer, Sender, Undo};
 use super::sent::Delivery;
 use crate::time::Time;
 
@@ -36,30 +37,32 @@ const COPY_GAP_MIN: Duration = Duration::from_millis(10);
 const COPIES_INTO_SILENCE: Duration = Duration::from_millis(200);
 
 impl Sender {
-    /// RFC 8985 6.2 step 5; enters fast recovery on a new loss. Returns the bytes newly marked.
-    pub(super) fn detect_losses(&mut self, now: Time) -> u64 {
+    /// RFC 8985 6.2 step 5; enters fast recovery on a new loss. Returns what was newly marked.
+    pub(super) fn detect_losses(&mut self, now: Time) -> Found {
         let newest = self.rack.newest();
         if newest.0 == Time::ZERO {
-            return 0;
+            return Found::default();
         }
         let (bytes, segments) = self.board.mark_lost(now, newest, self.rack_limit());
-        if bytes > 0 {
-            self.on_lost(segments);
-            if self.episode.is_none() {
-                self.enter_recovery(now);
-            }
+        if bytes == 0 {
+            return Found::default();
         }
-        bytes
+        let remaining = self.settle_losses(now, segments);
+        let lost = bytes * remaining / segments;
+        self.board.excuse(bytes - lost);
+        if self.episode.is_none() {
+            self.begin(now, Cause::Fast, None);
+            self.reduced = false;
+        }
+        if remaining > 0 && !self.reduced {
+            self.reduce(now);
+        }
+        Found { lost, corrupt: bytes - lost }
     }
 
     fn rack_limit(&self) -> Duration {
-        let no_tolerance = self.episode.is_some() || self.board.sacked() >= 3 * self.mss as u64;
+        let no_tolerance = self.episode.is_some() || self.board.sacked() >= 3 * self.size.payload() as u64;
         self.rack.limit(self.rtt.min_rtt(), self.rtt.srtt(), no_tolerance)
-    }
-
-    fn on_lost(&mut self, segments: u64) {
-        self.lost += segments;
-        self.loss_rate.on_lost(segments);
     }
 
     fn event(&self) -> CongestionEvent {
@@ -70,11 +73,15 @@ impl Sender {
         }
     }
 
-    pub(super) fn enter_recovery(&mut self, now: Time) {
-        let flight = self.event().in_flight;
-        self.cc.on_congestion_event(now, &self.event());
-        let prr = self.cc.wants_prr().then(|| Prr::new(flight, self.cc.ssthresh()));
-        self.begin(now, Cause::Fast, prr);
+    /// The episode has a loss that corruption does not excuse.
+    fn reduce(&mut self, now: Time) {
+        let event = self.event();
+        self.cc.on_congestion_event(now, &event);
+        self.reduced = true;
+        if let Some(episode) = &mut self.episode {
+            let prr = || Prr::new(event.in_flight, self.cc.ssthresh());
+            episode.prr = self.cc.wants_prr().then(prr);
+        }
     }
 
     fn begin(&mut self, now: Time, cause: Cause, prr: Option<Prr>) {
@@ -88,7 +95,9 @@ impl Sender {
         if self.episode.is_some_and(|e| self.una >= e.recover) {
             self.episode = None;
             self.rack.on_recovery_exit();
-            self.cc.on_recovery_exit(now);
+            if self.reduced {
+                self.cc.on_recovery_exit(now);
+            }
         }
     }
 
@@ -135,7 +144,9 @@ impl Sender {
             self.undo = None;
             self.episode = None;
             self.board.unmark_lost();
-            self.cc.on_spurious(now);
+            if self.reduced {
+                self.cc.on_spurious(now);
+            }
         } else if self.episode.is_none() && self.una > undo.una && !dsack {
             // The episode is over; a late D-SACK may still undo it within the next flight.
             if undo.began + 4 * self.rtt.srtt() < now {
@@ -152,7 +163,8 @@ impl Sender {
         }
         self.probe = None;
         let original_arrived = dsack || echo_ms.is_some_and(|echo| echo < probe.sent_at.as_millis());
-        if probe.is_retransmission && !original_arrived && self.episode.is_none() {
+        let is_loss = probe.is_retransmission && !original_arrived && self.episode.is_none();
+        if is_loss && !self.corruption.excuses_one() {
             self.cc.on_congestion_event(now, &self.event());
             self.cc.on_recovery_exit(now);
         }
@@ -242,10 +254,15 @@ impl Sender {
         let answered = now - self.last_heard < ANSWERED.max(8 * self.rtt.srtt());
         self.backoff = (self.backoff + 1).min(if answered { BACKOFF_ANSWERED } else { BACKOFF_MAX });
         let event = self.event();
-        let (_, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
-        self.on_lost(segments);
+        let (bytes, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
+        let remaining = self.settle_losses(now, segments);
+        self.board.excuse(bytes - bytes * remaining / segments.max(1));
         if self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1 {
-            self.cc.on_retransmission_timeout(now, &event);
+            // The peer has answered, if only with reports: nothing of this says that the path is jammed.
+            self.reduced = remaining > 0 || segments == 0;
+            if self.reduced {
+                self.cc.on_retransmission_timeout(now, &event);
+            }
             self.begin(now, Cause::Timeout, None);
         }
         self.rto_start = now;
@@ -273,12 +290,20 @@ impl Sender {
         }
     }
 
+    /// Segments of the present size whose packets weigh as much as the initial window's.
+    fn initial_flight(&self) -> u32 {
+        let packet = |len: u64| len + PACKET_HEADERS as u64;
+        let segments = self.initial_window() / self.mss as u64;
+        let bytes = segments * packet(self.mss as u64);
+        u32::try_from(bytes / packet(self.size.payload() as u64)).unwrap_or(u32::MAX).max(1)
+    }
+
     /// When the next copy of a last segment is due: with nothing new to send, a lossy path and a flight
     /// within the initial window, each last segment is sent as often per round trip as its loss is worth.
     /// (Deviates from RFC 6298 5.4, one retransmission per timeout.)
     pub(super) fn copy_due(&self) -> Option<Time> {
         let outstanding = self.board.outstanding_segments() as u32;
-        let copies = self.loss_rate.worthwhile_copies();
+        let copies = self.loss_rate.worthwhile_copies_of(outstanding);
         if copies < 2
             || outstanding == 0
             || self.nxt < self.end()
@@ -290,8 +315,7 @@ impl Sender {
         if srtt.is_zero() {
             return None;
         }
-        let per_round = (copies * outstanding).min(10);
-        let gap = (srtt / per_round).max(COPY_GAP_MIN);
+        let gap = (srtt / copies.saturating_mul(outstanding).min(self.initial_flight())).max(COPY_GAP_MIN);
         let silence = self.last_sent - self.last_heard.max(self.flight_began);
         let slower = silence.as_secs_f64() / (2 * srtt + COPIES_INTO_SILENCE).as_secs_f64();
         Some(self.last_sent + gap.mul_f64(slower.max(1.0)))

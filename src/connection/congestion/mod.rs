@@ -48,7 +48,8 @@ pub struct RateSample {
     pub is_app_limited: bool,
     /// Bytes in flight when the sampled segment was sent.
     pub tx_in_flight: u64,
-    /// Bytes marked lost between the sampled transmission and its acknowledgement.
+    /// Bytes marked lost between the sampled transmission and its acknowledgement, those lost to corruption
+    /// left out.
     pub lost: u64,
 }
 
@@ -57,8 +58,10 @@ pub struct RateSample {
 pub struct AckSample {
     /// Bytes newly acknowledged, cumulatively or by SACK.
     pub newly_acked: u64,
-    /// Bytes newly marked lost while this acknowledgement was processed.
+    /// Bytes newly marked lost while this acknowledgement was processed, without `newly_corrupt`.
     pub newly_lost: u64,
+    /// Bytes newly found lost to corruption, as the peer reports it: no sign of congestion.
+    pub newly_corrupt: u64,
     /// Bytes in flight before this acknowledgement.
     pub prior_in_flight: u64,
     /// Bytes in flight now.

@@ -1,6 +1,7 @@
 //! White-box tests of one connection against another, in virtual time.
 
 mod closing;
+mod corruption;
 mod farewell;
 mod flow;
 mod handshake;
