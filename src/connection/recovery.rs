@@ -81,6 +81,7 @@ impl Sender {
         if let Some(episode) = &mut self.episode {
             let prr = || Prr::new(event.in_flight, self.cc.ssthresh());
             episode.prr = self.cc.wants_prr().then(prr);
+            episode.cause = Cause::Fast; // the controller was not told of a timeout that corruption excused
         }
     }
 
@@ -257,7 +258,8 @@ impl Sender {
         let (bytes, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
         let remaining = self.settle_losses(now, segments);
         self.board.excuse(bytes - bytes * remaining / segments.max(1));
-        if self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1 {
+        let is_first = self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1;
+        if is_first || (remaining > 0 && !self.reduced) {
             // The peer has answered, if only with reports: nothing of this says that the path is jammed.
             self.reduced = remaining > 0 || segments == 0;
             if self.reduced {
@@ -292,7 +294,7 @@ impl Sender {
 
     /// Segments of the present size whose packets weigh as much as the initial window's.
     fn initial_flight(&self) -> u32 {
-        let packet = |len: u64| len + PACKET_HEADERS as u64;
+        let packet = |len: u64| len + PACKET_HEADERS as u64; // what the link carries
         let segments = self.initial_window() / self.mss as u64;
         let bytes = segments * packet(self.mss as u64);
         u32::try_from(bytes / packet(self.size.payload() as u64)).unwrap_or(u32::MAX).max(1)

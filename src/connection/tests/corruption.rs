@@ -27,7 +27,7 @@ fn suffer(fault: Fault) -> (u64, u64, u64) {
     pair.filter = Box::new(move |from_a, _, bytes| {
         let is_data = from_a && bytes.len() > 200;
         count += u64::from(is_data);
-        if !is_data || count % 100 != 5 || count < 300 || count > 700 {
+        if !is_data || count % 100 != 5 || !(300..=700).contains(&count) {
             return true;
         }
         bytes[100] ^= 4;
