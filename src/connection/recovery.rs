@@ -178,6 +178,11 @@ impl Sender {
             return self.rtt.rto();
         }
         let deviation = (4 * self.rtt.rttvar()).max(Duration::from_millis(1));
+        // Deviates from RFC 6298 2.3 where loss is heavy and there are holes, so that every segment is answered at
+        // once: at half loss a flight of five vanishes once in 32 times, and the link idles until the timer fires.
+        if self.episode.is_some() && self.sack && self.loss_rate.is_heavy() {
+            return (srtt + deviation / 2).clamp(RTO_MIN_EXTENSION, RTO_MAX);
+        }
         (srtt + deviation + MAX_ACK_DELAY).clamp(RTO_MIN_EXTENSION, RTO_MAX)
     }
 

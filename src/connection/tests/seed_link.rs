@@ -47,8 +47,9 @@ fn median(bytes: usize, loss: f64, reorder: f64, bit_errors: f64, delay_ms: u64)
 fn the_seeds_files_cross_in_bounded_virtual_time() {
     assert!(median(2_222, 0.5, 0.5, 16.0, 2000) <= 9.0);
     assert!(median(51_200, 0.5, 0.0, 0.0, 0) <= 3.0);
+    // CUBIC's: a fixed window of 30,000 bytes takes 3.5 s.
     assert!(median(100_000, 0.12, 0.2, 3.0, 300) <= 8.0);
-    assert!(median(1_000_000, 0.5, 0.0, 0.0, 0) <= 22.0);
+    assert!(median(1_000_000, 0.5, 0.0, 0.0, 0) <= 20.0);
 }
 
 /// Each timeout used to send a PROBE of the base size, 200 of them, and the file took half as long again.
