@@ -243,6 +243,7 @@ impl Sender {
         let prior_in_flight = self.board.in_flight();
         let dsack = is_dsack(ack, blocks);
         let mut delivery = self.board.delivery(now, self.rtt.min_rtt(), echo_ms);
+        delivery.round_trip = self.rtt.srtt();
         let advanced = ack > self.una;
         let prior_una = self.una;
         if advanced {

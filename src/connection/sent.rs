@@ -69,6 +69,8 @@ pub(super) struct Delivery {
     pub(super) bytes: u64,
     /// Newly delivered segments.
     pub(super) segments: u64,
+    /// How long an answer takes, as far as copies are concerned.
+    pub(super) round_trip: Duration,
     /// Copies of them that were lost.
     pub(super) copies_lost: u64,
     /// Length of the longest newly delivered segment.
@@ -94,6 +96,7 @@ impl Delivery {
             highest_before,
             bytes: 0,
             segments: 0,
+            round_trip: min_rtt,
             copies_lost: 0,
             longest: 0,
             newest: None,
@@ -120,7 +123,7 @@ impl Delivery {
     pub(super) fn add(&mut self, sent: &Sent) {
         self.bytes += sent.len();
         self.segments += 1;
-        self.copies_lost += sent.copies_lost(self.now, self.min_rtt);
+        self.copies_lost += sent.copies_lost(self.now, self.round_trip);
         self.longest = self.longest.max(sent.len());
         if sent.transmissions == 1 {
             self.reordered |= sent.end < self.highest_before;
