@@ -66,7 +66,7 @@ case_() { # name, bound in seconds, bytes, impairments...
 
 echo '| case | bound, s | median, s | least | most | identical |'
 echo '|---|---:|---:|---:|---:|---:|'
-case_ '2,222 B, 50 % loss, 50 % swapped, 16e-5 bit errors, 2 s delay' 30 2222 --loss 50 --reorder 50 --bit-error 16 --delay-ms 2000
-case_ '51,200 B, 50 % loss' 6 51200 --loss 50
-case_ '100,000 B, 12 % loss, 20 % swapped, 3e-5 bit errors, 0.3 s delay' 15 100000 --loss 12 --reorder 20 --bit-error 3 --delay-ms 300
-case_ '1,000,000 B, 50 % loss' 45 1000000 --loss 50
+case_ '2,222 B, 50 % loss, 50 % swapped, 16e-5 bit errors, 2 s delay' 10 2222 --loss 50 --reorder 50 --bit-error 16 --delay-ms 2000
+case_ '51,200 B, 50 % loss' 3 51200 --loss 50
+case_ '100,000 B, 12 % loss, 20 % swapped, 3e-5 bit errors, 0.3 s delay' 4 100000 --loss 12 --reorder 20 --bit-error 3 --delay-ms 300
+case_ '1,000,000 B, 50 % loss' 20 1000000 --loss 50
