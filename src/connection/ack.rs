@@ -3,7 +3,7 @@
 use super::input::Discard;
 use super::{Connection, State};
 use crate::time::Time;
-use crate::wire::{Flags, Segment};
+use crate::wire::{Flags, Segment, ext_flags};
 
 /// Most SACK blocks an ACK can carry (long header).
 const BLOCKS: usize = 31;
@@ -28,6 +28,7 @@ impl Connection {
             return Err(Discard);
         }
         if ack >= self.snd.una {
+            self.hear_corruption(now, segment, ack);
             self.snd.update_window(seq, ack, u64::from(segment.window) << self.snd.shift);
             self.apply_ack(now, segment, ack);
         }
@@ -41,6 +42,15 @@ impl Connection {
         let is_silent = segment.seq_len() == 0 && self.rcv.nxt() == 1 && self.snd.nxt == 1;
         if is_listener && is_silent && self.terms.extension && self.challenges.allow(now) {
             self.rcv.acks.require();
+        }
+    }
+
+    /// The peer's count of corrupt segments (`docs/wire-format.md`).
+    fn hear_corruption(&mut self, now: Time, segment: &Segment<'_>, ack: u64) {
+        let ext = segment.options.ext.filter(|_| self.keys.is_some() && !segment.flags.contains(Flags::SYN));
+        if let Some(ext) = ext {
+            let stamp = segment.options.timestamps.map_or(0, |t| t.val);
+            self.snd.on_corruption_report(now, ext.flags & ext_flags::CORRUPT_COUNT, stamp, ack);
         }
     }
 

@@ -56,7 +56,7 @@ impl Sender {
             return None;
         }
         let fin = self.fin_queued.then(|| self.end());
-        let (start, end) = self.board.next_lost(self.mss as u64, fin)?;
+        let (start, end) = self.board.next_lost(self.size.payload() as u64, fin)?;
         let in_tail = self.copy_due().is_some() && self.board.undelivered() <= self.initial_window();
         let is_exempt = in_tail || self.timeout_due;
         if !is_exempt && !self.may_send(end - start) {
@@ -70,7 +70,7 @@ impl Sender {
     fn new_chunk(&mut self, now: Time, nodelay: bool) -> Option<Chunk> {
         let chunk = self.sendable()?;
         let len = chunk.end - chunk.start;
-        let is_small = len < self.mss as u64;
+        let is_small = len < self.size.payload() as u64;
         let is_last = chunk.end == self.end();
         // Nagle (RFC 9293 3.7.4): a small segment waits while anything is unacknowledged.
         if is_small && is_last && !nodelay && !self.fin_queued && self.una < self.nxt {
@@ -97,7 +97,7 @@ impl Sender {
     /// New bytes that the peer's window admits, at most a segment.
     fn sendable(&self) -> Option<Chunk> {
         let window_end = self.una + self.wnd;
-        let data_end = self.buffer.end().min(window_end).min(self.nxt + self.mss as u64);
+        let data_end = self.buffer.end().min(window_end).min(self.nxt + self.size.payload() as u64);
         let mut end = data_end.max(self.nxt);
         if self.fin_queued && end == self.buffer.end() && self.nxt <= end {
             end += 1; // the FIN takes no room in the peer's buffer
@@ -110,6 +110,11 @@ impl Sender {
             return None;
         }
         let oldest = self.board.oldest_outstanding()?;
+        if oldest.len() * 2 > self.size.payload() as u64 * 3 {
+            // Too long for what the path does to bits: what leaves again is pieces of it.
+            self.board.mark_outstanding_lost(oldest.start);
+            return self.lost_chunk(now);
+        }
         Some(Chunk { start: oldest.start, end: oldest.end, reason: Reason::Copy })
     }
 
@@ -126,6 +131,7 @@ impl Sender {
         self.pmtud.on_sent(now, data, self.loss_rate);
         self.note_ecn_sent(now, chunk);
         self.liveness.on_sent();
+        self.size.on_sent(data);
         let is_new = chunk.start == self.nxt;
         if is_new {
             self.board.on_sent(chunk.start, chunk.end, now);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::receiver::window_shift;
+use super::syn_log::SynLog;
 use super::{Config, Error, IntegrityMode};
 use crate::time::Time;
 use crate::wire::{Extension, Flags, Integrity, Options, Segment, SeqNum, Timestamps, checksum_is_zero};
@@ -234,6 +235,7 @@ pub(super) struct Opening {
     began: Time,
     pub(super) sent: usize,
     pub(super) last_sent: Time,
+    pub(super) syns: SynLog,
     /// When the next SYN is due; None: the endpoint answers SYNs for us (passive open).
     pub(super) next: Option<Time>,
     pub(super) deadline: Time,
@@ -252,6 +254,7 @@ impl Opening {
             began: now,
             sent: 0,
             last_sent: now,
+            syns: SynLog::new(),
             next: is_active.then_some(now),
             deadline: now + limit,
             has_sent_plain: false,
@@ -267,6 +270,7 @@ impl Opening {
 
     pub(super) fn on_syn_sent(&mut self, now: Time) {
         self.sent += 1;
+        self.syns.on_sent(now);
         self.last_sent = now;
         self.next = Some(match SYN_SCHEDULE_MS.get(self.sent) {
             Some(ms) => (self.began + Duration::from_millis(*ms)).max(now + Duration::from_millis(100)),

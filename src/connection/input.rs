@@ -46,7 +46,7 @@ impl Connection {
         ce: bool,
     ) -> Step {
         // Of the segment as it came: a SYN-ACK has K = 0, the ACK that it is then read as would not.
-        let proof = self.check_integrity(segment, datagram)?;
+        let proof = self.check_integrity(now, segment, datagram)?;
         let opened = self.open_simultaneously(segment);
         let segment = &opened;
         self.stats.packets_received += 1;
@@ -66,7 +66,12 @@ impl Connection {
     }
 
     /// Before everything: bytes that are not the ones sent do not count, whatever they say.
-    fn check_integrity(&mut self, segment: &Segment<'_>, datagram: &[u8]) -> Result<Proof, Discard> {
+    fn check_integrity(
+        &mut self,
+        now: Time,
+        segment: &Segment<'_>,
+        datagram: &[u8],
+    ) -> Result<Proof, Discard> {
         let may_be_stateless = segment.flags.intersects(Flags::SYN | Flags::RST);
         match self.keys {
             Some((_, key)) if crc_ok(datagram, key) => return Ok(Proof::Keyed),
@@ -80,9 +85,19 @@ impl Connection {
         // Counted only if its sequence number is believable, so that noise does not look like corruption.
         let seq = self.rcv.space.unwrap(segment.seq, self.rcv.nxt());
         if seq.is_some_and(|seq| seq <= self.rcv.window_end() && seq + (1 << 30) > self.rcv.nxt()) {
-            self.rcv.corrupt += 1;
+            self.note_corrupt(now, segment);
         }
         Err(Discard)
+    }
+
+    /// The peer is told, at once if it was data: where most segments are damaged nothing else may tell it. A
+    /// forger gets a few ACKs per second that go to the peer, not to him.
+    fn note_corrupt(&mut self, now: Time, segment: &Segment<'_>) {
+        self.rcv.corrupt += 1;
+        let is_data = segment.options.ext.is_some() && !segment.payload.is_empty();
+        if self.keys.is_some() && is_data && self.reports.allow(now) {
+            self.rcv.acks.require_alone();
+        }
     }
 
     /// A PROBE is answered at once, with its nonce (`docs/wire-format.md`).
@@ -188,6 +203,7 @@ impl Connection {
     /// sequence number and timestamp (RFC 5961 4.2), for its sender may have restarted.
     fn check_syn(&mut self, now: Time, segment: &Segment<'_>) -> Step {
         if segment.flags.contains(Flags::SYN) {
+            self.hear_syn_ack(now, segment);
             self.challenge(now);
             return Err(Discard);
         }

@@ -18,6 +18,7 @@ mod app;
 mod arrivals;
 mod chunks;
 mod config;
+mod corruption;
 mod ecn;
 mod error;
 mod handshake;
@@ -38,6 +39,7 @@ mod recent_min;
 mod recovery;
 mod ring;
 mod scoreboard;
+mod segment_size;
 mod send_buffer;
 mod send_room;
 mod sender;
@@ -45,6 +47,7 @@ mod sent;
 mod seq_space;
 mod state;
 mod stats;
+mod syn_log;
 #[cfg(test)]
 mod tests;
 mod time_wait;
@@ -113,6 +116,8 @@ pub struct Connection {
     stalled_since: Option<Time>,
     keepalive: Keepalive,
     challenges: Limiter,
+    /// ACKs that report corruption.
+    reports: Limiter,
     /// Copies of the last ACK still to send: nobody repeats it unasked, and we may be gone when asked.
     farewells: u32,
     /// Timeouts in LAST-ACK with all data acknowledged.
@@ -159,6 +164,7 @@ impl Connection {
             stalled_since: None,
             keepalive: Keepalive::default(),
             challenges: Limiter::new(identity.ts_offset ^ identity.iss.get()),
+            reports: Limiter::new(identity.ts_offset.rotate_left(16) ^ identity.iss.get()),
             farewells: 0,
             last_ack_timeouts: 0,
             time_wait_until: Time::MAX,
@@ -227,6 +233,7 @@ impl Connection {
 
     fn set_payload(&mut self, payload: usize) {
         self.snd.mss = payload;
+        self.snd.size.set_full(payload);
         let mss = u32::try_from(payload).unwrap_or(u32::MAX);
         self.snd.cc.on_mss(mss);
         self.snd.pacer.set_mss(mss);

@@ -53,6 +53,7 @@ impl Connection {
             self.measure_handshake(now, segment);
             self.snd.una = 1;
             self.establish(now);
+            self.hear_syn_ack(now, segment);
             self.rcv.acks.require();
             // A plain listener repeats its SYN-ACK by itself, and answers no ACK.
             if self.terms.extension && !self.opening.is_confirmed {

@@ -320,6 +320,11 @@ impl Pmtud {
         }
     }
 
+    /// Large segments are not sent any more, and that they did not arrive had another cause.
+    pub(super) fn forget_hole(&mut self) {
+        self.hole = None;
+    }
+
     /// True: smaller segments sent since then arrive, and for two RTOs no large one has.
     pub(super) fn on_delivered(&mut self, delivery: &Delivery, rto: Duration) -> bool {
         // A segment with the FIN counts one byte more than it carries.
@@ -393,6 +398,7 @@ impl Connection {
         self.established
             && self.opening.is_confirmed
             && self.state.may_transmit_data()
+            && !self.snd.size.is_limited()
             && self.snd.board.undelivered() >= self.snd.mss as u64
     }
 

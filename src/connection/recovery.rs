@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::congestion::CongestionEvent;
 use super::loss_rate::LossRate;
 use super::prr::Prr;
-use super::sender::{Cause, Episode, LossTimer, Sender, Undo};
+use super::segment_size::PACKET_HEADERS;
+use super::sender::{Cause, Episode, Found, LossTimer, Sender, Undo};
 use super::sent::Delivery;
 use crate::time::Time;
 
@@ -36,30 +37,32 @@ const COPY_GAP_MIN: Duration = Duration::from_millis(10);
 const COPIES_INTO_SILENCE: Duration = Duration::from_millis(200);
 
 impl Sender {
-    /// RFC 8985 6.2 step 5; enters fast recovery on a new loss. Returns the bytes newly marked.
-    pub(super) fn detect_losses(&mut self, now: Time) -> u64 {
+    /// RFC 8985 6.2 step 5; enters fast recovery on a new loss. Returns what was newly marked.
+    pub(super) fn detect_losses(&mut self, now: Time) -> Found {
         let newest = self.rack.newest();
         if newest.0 == Time::ZERO {
-            return 0;
+            return Found::default();
         }
         let (bytes, segments) = self.board.mark_lost(now, newest, self.rack_limit());
-        if bytes > 0 {
-            self.on_lost(segments);
-            if self.episode.is_none() {
-                self.enter_recovery(now);
-            }
+        if bytes == 0 {
+            return Found::default();
         }
-        bytes
+        let remaining = self.settle_losses(now, segments);
+        let lost = bytes * remaining / segments;
+        self.board.excuse(bytes - lost);
+        if self.episode.is_none() {
+            self.begin(now, Cause::Fast, None);
+            self.reduced = false;
+        }
+        if remaining > 0 && !self.reduced {
+            self.reduce(now);
+        }
+        Found { lost, corrupt: bytes - lost }
     }
 
     fn rack_limit(&self) -> Duration {
-        let no_tolerance = self.episode.is_some() || self.board.sacked() >= 3 * self.mss as u64;
+        let no_tolerance = self.episode.is_some() || self.board.sacked() >= 3 * self.size.payload() as u64;
         self.rack.limit(self.rtt.min_rtt(), self.rtt.srtt(), no_tolerance)
-    }
-
-    fn on_lost(&mut self, segments: u64) {
-        self.lost += segments;
-        self.loss_rate.on_lost(segments);
     }
 
     pub(super) fn event(&self) -> CongestionEvent {
@@ -70,12 +73,17 @@ impl Sender {
         }
     }
 
-    pub(super) fn enter_recovery(&mut self, now: Time) {
-        let flight = self.event().in_flight;
-        self.cc.on_congestion_event(now, &self.event());
+    /// The episode has a loss that corruption does not excuse.
+    fn reduce(&mut self, now: Time) {
+        let event = self.event();
+        self.cc.on_congestion_event(now, &event);
         self.ecn.on_reduction(self.nxt);
-        let prr = self.cc.wants_prr().then(|| Prr::new(flight, self.cc.ssthresh()));
-        self.begin(now, Cause::Fast, prr);
+        self.reduced = true;
+        if let Some(episode) = &mut self.episode {
+            let prr = || Prr::new(event.in_flight, self.cc.ssthresh());
+            episode.prr = self.cc.wants_prr().then(prr);
+            episode.cause = Cause::Fast; // the controller was not told of a timeout that corruption excused
+        }
     }
 
     fn begin(&mut self, now: Time, cause: Cause, prr: Option<Prr>) {
@@ -90,7 +98,9 @@ impl Sender {
         if self.episode.is_some_and(|e| self.una >= e.recover) {
             self.episode = None;
             self.rack.on_recovery_exit();
-            self.cc.on_recovery_exit(now);
+            if self.reduced {
+                self.cc.on_recovery_exit(now);
+            }
         }
     }
 
@@ -143,7 +153,9 @@ impl Sender {
             self.episode = None;
             self.undo_count += 1;
             self.board.unmark_lost();
-            self.cc.on_spurious(now);
+            if self.reduced {
+                self.cc.on_spurious(now);
+            }
         } else if self.episode.is_none() && self.una > undo.una && !dsack {
             // The episode is over; a late D-SACK may still undo it within the next flight.
             if undo.began + 4 * self.rtt.srtt() < now {
@@ -160,7 +172,8 @@ impl Sender {
         }
         self.probe = None;
         let original_arrived = dsack || echo_ms.is_some_and(|echo| echo < probe.sent_at.as_millis());
-        if probe.is_retransmission && !original_arrived && self.episode.is_none() {
+        let is_loss = probe.is_retransmission && !original_arrived && self.episode.is_none();
+        if is_loss && !self.corruption.excuses_one() {
             self.cc.on_congestion_event(now, &self.event());
             self.ecn.on_reduction(self.nxt);
             self.cc.on_recovery_exit(now);
@@ -174,6 +187,11 @@ impl Sender {
             return self.rtt.rto();
         }
         let deviation = (4 * self.rtt.rttvar()).max(Duration::from_millis(1));
+        // Deviates from RFC 6298 2.3 where loss is heavy and there are holes, so that every segment is answered at
+        // once: at half loss a flight of five vanishes once in 32 times, and the link idles until the timer fires.
+        if self.episode.is_some() && self.sack && self.loss_rate.is_heavy() {
+            return (srtt + deviation / 2).clamp(RTO_MIN_EXTENSION, RTO_MAX);
+        }
         (srtt + deviation + MAX_ACK_DELAY).clamp(RTO_MIN_EXTENSION, RTO_MAX)
     }
 
@@ -255,12 +273,18 @@ impl Sender {
         let answered = now - self.last_heard < ANSWERED.max(8 * self.rtt.srtt());
         self.backoff = (self.backoff + 1).min(if answered { BACKOFF_ANSWERED } else { BACKOFF_MAX });
         let event = self.event();
-        let (_, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
-        self.on_lost(segments);
-        if self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1 {
-            self.cc.on_retransmission_timeout(now, &event);
-            self.ecn.on_reduction(self.nxt);
-            self.ecn.on_timeout();
+        let (bytes, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
+        let remaining = self.settle_losses(now, segments);
+        self.board.excuse(bytes - bytes * remaining / segments.max(1));
+        let is_first = self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1;
+        if is_first || (remaining > 0 && !self.reduced) {
+            // The peer has answered, if only with reports: nothing of this says that the path is jammed.
+            self.reduced = remaining > 0 || segments == 0;
+            if self.reduced {
+                self.cc.on_retransmission_timeout(now, &event);
+                self.ecn.on_reduction(self.nxt);
+                self.ecn.on_timeout();
+            }
             self.begin(now, Cause::Timeout, None);
         }
         self.rto_start = now;
@@ -297,12 +321,20 @@ impl Sender {
         }
     }
 
+    /// Segments of the present size whose packets weigh as much as the initial window's.
+    fn initial_flight(&self) -> u32 {
+        let packet = |len: u64| len + PACKET_HEADERS as u64; // what the link carries
+        let segments = self.initial_window() / self.mss as u64;
+        let bytes = segments * packet(self.mss as u64);
+        u32::try_from(bytes / packet(self.size.payload() as u64)).unwrap_or(u32::MAX).max(1)
+    }
+
     /// When the next copy of a last segment is due: with nothing new to send, a lossy path and a flight
     /// within the initial window, each last segment is sent as often per round trip as its loss is worth.
     /// (Deviates from RFC 6298 5.4, one retransmission per timeout.)
     pub(super) fn copy_due(&self) -> Option<Time> {
         let outstanding = self.board.outstanding_segments() as u32;
-        let copies = self.loss_rate.worthwhile_copies();
+        let copies = self.loss_rate.worthwhile_copies_of(outstanding);
         if copies < 2
             || outstanding == 0
             || self.liveness.asks_alone()
@@ -315,8 +347,7 @@ impl Sender {
         if srtt.is_zero() {
             return None;
         }
-        let per_round = (copies * outstanding).min(10);
-        let gap = (srtt / per_round).max(COPY_GAP_MIN);
+        let gap = (srtt / copies.saturating_mul(outstanding).min(self.initial_flight())).max(COPY_GAP_MIN);
         let silence = self.last_sent - self.last_heard.max(self.flight_began);
         let slower = silence.as_secs_f64() / (2 * srtt + COPIES_INTO_SILENCE).as_secs_f64();
         Some(self.last_sent + gap.mul_f64(slower.max(1.0)))

@@ -116,6 +116,8 @@ impl Scoreboard {
             fate: Fate::Outstanding,
             sacked_to: 0,
             transmissions: 1,
+            copies: 0,
+            copied_since: now,
             is_app_limited: false,
             transmission: 0,
             delivered: 0,
@@ -139,6 +141,11 @@ impl Scoreboard {
             }
             Fate::Lost => self.lost_bytes -= sent.len(),
             Fate::Sacked => return,
+        }
+        if sent.fate == Fate::Outstanding {
+            sent.copies = sent.copies.saturating_add(1);
+        } else {
+            (sent.copies, sent.copied_since) = (0, now);
         }
         sent.fate = Fate::Outstanding;
         sent.transmissions = sent.transmissions.saturating_add(1);
@@ -172,7 +179,8 @@ impl Scoreboard {
             return;
         }
         debug_assert_eq!(rest.fate, Fate::Lost, "transmissions in flight keep their shape");
-        let middle = rest.start + max;
+        // Pieces of one size: a scrap at the end would cost a whole packet.
+        let middle = rest.start + rest.len().div_ceil(rest.len().div_ceil(max));
         self.segments[index].end = middle;
         rest.start = middle;
         self.segments.insert(index + 1, rest);
@@ -309,6 +317,11 @@ impl Scoreboard {
         (bytes, count)
     }
 
+    /// `bytes` of those just marked were lost to corruption: rate samples do not count them.
+    pub(super) fn excuse(&mut self, bytes: u64) {
+        self.total_lost = self.total_lost.saturating_sub(bytes);
+    }
+
     /// When the oldest segment sent before `newest` counts as lost, if there is one.
     pub(super) fn reorder_deadline(&mut self, newest: (Time, u64), limit: Duration) -> Option<Time> {
         let oldest = self.oldest_outstanding()?;
@@ -348,6 +361,13 @@ impl Scoreboard {
             }
         }
         count
+    }
+
+    /// The segment at `start`, if in flight, is to be sent again in other pieces.
+    pub(super) fn mark_outstanding_lost(&mut self, start: u64) {
+        if let Some(index) = self.find(start).filter(|i| self.segments[*i].fate == Fate::Outstanding) {
+            self.mark(index);
+        }
     }
 
     fn mark(&mut self, index: usize) -> u64 {
@@ -409,7 +429,7 @@ impl Scoreboard {
             prior_delivered: p.delivered,
             is_app_limited: p.is_app_limited,
             tx_in_flight: p.tx_in_flight,
-            lost: self.total_lost - p.lost,
+            lost: self.total_lost.saturating_sub(p.lost),
         }
     }
 

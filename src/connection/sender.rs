@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::congestion::{AckSample, Controller};
+use super::corruption::Corruption;
 use super::ecn::Marking;
 use super::liveness::Liveness;
 use super::loss_rate::LossRate;
@@ -14,6 +15,7 @@ use super::rack::Rack;
 use super::recent_min::RecentMin;
 use super::rtt::RttEstimator;
 use super::scoreboard::Scoreboard;
+use super::segment_size::SegmentSize;
 use super::send_buffer::SendBuffer;
 use super::sent::Delivery;
 use super::seq_space::SeqSpace;
@@ -71,6 +73,21 @@ pub(super) enum LossTimer {
 /// A queue shorter than this is no sign of congestion: a few segments of a 1 Mbit/s link.
 const QUEUE_TOLERANCE: Duration = Duration::from_millis(40);
 
+/// Bytes newly found lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found {
+    /// To congestion, as far as anyone knows.
+    pub(super) lost: u64,
+    /// To corruption, as the peer reports.
+    pub(super) corrupt: u64,
+}
+
+impl Found {
+    pub(super) const fn bytes(self) -> u64 {
+        self.lost + self.corrupt
+    }
+}
+
 /// What an ACK did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AckEffect {
@@ -127,6 +144,11 @@ pub(super) struct Sender {
     pub(super) rto_start: Time,
     pub(super) loss_timer: Option<(Time, LossTimer)>,
     pub(super) loss_rate: LossRate,
+    pub(super) corruption: Corruption,
+    /// How long segments are cut: as `mss`, or shorter where bits flip.
+    pub(super) size: SegmentSize,
+    /// The controller was told of the latest episode: corruption does not excuse it.
+    pub(super) reduced: bool,
     /// When the segments in flight began to wait: nothing was before.
     pub(super) flight_began: Time,
     /// The retransmission timer has just fired: the first segment leaves whatever cwnd says (RFC 6298 5.4).
@@ -187,6 +209,9 @@ impl Sender {
             rto_start: now,
             loss_timer: None,
             loss_rate: LossRate::default(),
+            corruption: Corruption::default(),
+            size: SegmentSize::new(mss),
+            reduced: false,
             flight_began: now,
             timeout_due: false,
             last_sent: now,
@@ -251,6 +276,7 @@ impl Sender {
         let asked = duplicate.and_then(|(start, end)| self.pmtud.on_duplicate(now, *start, *end));
         let dsack = duplicate.is_some() && asked.is_none();
         let mut delivery = self.board.delivery(now, self.rtt.min_rtt(), echo_ms);
+        delivery.round_trip = self.rtt.srtt();
         let advanced = ack > self.una;
         let prior_una = self.una;
         if advanced {
@@ -276,11 +302,11 @@ impl Sender {
             black_hole = self.pmtud.on_delivered(&delivery, self.rto());
         }
         self.detect_spurious(now, prior_una, dsack, echo_ms, &delivery);
-        let newly_lost = self.detect_losses(now);
+        let found = self.detect_losses(now);
         self.finish_probe(now, dsack, echo_ms);
         self.leave_recovery(now);
-        if delivery.bytes > 0 || newly_lost > 0 {
-            self.report(now, &delivery, prior_in_flight, newly_lost, advanced);
+        if delivery.bytes > 0 || found.bytes() > 0 {
+            self.report(now, &delivery, prior_in_flight, found, advanced);
         }
         if advanced || delivery.bytes > 0 {
             self.rto_start = now; // RFC 6298 5.3
@@ -309,28 +335,23 @@ impl Sender {
             self.rack.on_delivered(now, newest);
         }
         self.rack.reordering_seen |= delivery.reordered;
-        self.loss_rate.on_delivered(delivery.bytes.div_ceil(self.mss as u64));
+        self.size.on_intact(delivery.segments, delivery.bytes);
+        self.note_delivered(now, delivery.segments);
+        self.loss_rate.on_lost(delivery.copies_lost);
         self.note_path_answer(now);
         self.backoff = 0;
         self.ecn.on_delivered(delivery, self.mss as u64);
     }
 
-    fn report(
-        &mut self,
-        now: Time,
-        delivery: &Delivery,
-        prior_in_flight: u64,
-        newly_lost: u64,
-        advanced: bool,
-    ) {
+    fn report(&mut self, now: Time, delivery: &Delivery, prior_in_flight: u64, found: Found, advanced: bool) {
         let rate = self.board.rate_sample(delivery);
         if self.cwnd_limited {
             self.limited_until = self.nxt;
         }
         let sample = AckSample {
             newly_acked: delivery.bytes,
-            newly_lost,
-            newly_corrupt: 0,
+            newly_lost: found.lost,
+            newly_corrupt: found.corrupt,
             acked_sent_at: delivery.rated.map_or(Time::ZERO, |sent| sent.sent_at),
             watched: self.board.take_watched(),
             settled: self.board.oldest_outstanding().map_or(now, |sent| sent.sent_at),
@@ -341,7 +362,7 @@ impl Sender {
             min_rtt: self.rtt.min_rtt(),
             delivered: self.board.delivered(),
             rate,
-            in_recovery: self.episode.is_some_and(|e| e.cause == Cause::Fast)
+            in_recovery: (self.reduced && self.episode.is_some_and(|e| e.cause == Cause::Fast))
                 || self.ecn.is_reducing(self.una),
             cwnd_limited: self.cwnd_limited || self.una < self.limited_until,
             snd_una: self.una,
@@ -353,7 +374,7 @@ impl Sender {
         self.cwnd_limited = false;
         let (in_flight, mss) = (self.board.in_flight(), self.mss as u64);
         if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {
-            prr.on_ack(delivery.bytes, in_flight, advanced && newly_lost == 0, mss);
+            prr.on_ack(delivery.bytes, in_flight, advanced && found.bytes() == 0, mss);
         }
     }
 

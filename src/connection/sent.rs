@@ -26,6 +26,9 @@ pub(super) struct Sent {
     pub(super) sacked_to: u64,
     /// How often it was sent; 1 = never again.
     pub(super) transmissions: u16,
+    /// Copies sent while it was in flight, and when that began.
+    pub(super) copies: u16,
+    pub(super) copied_since: Time,
     pub(super) is_app_limited: bool,
     /// Identifies this transmission among all.
     pub(super) transmission: u64,
@@ -41,6 +44,16 @@ impl Sent {
     pub(super) const fn len(&self) -> u64 {
         self.end - self.start
     }
+
+    /// It is delivered at last: copies that left so long ago that their answer would have come before, had they
+    /// arrived. They are evenly spaced.
+    fn copies_lost(&self, now: Time, rtt: Duration) -> u64 {
+        let (known, all) = (now.before(rtt).since(self.copied_since), self.sent_at.since(self.copied_since));
+        if self.copies == 0 || all.is_zero() {
+            return 0;
+        }
+        (f64::from(self.copies) * (known.as_secs_f64() / all.as_secs_f64()).min(1.0)) as u64
+    }
 }
 
 /// What one arriving ACK delivered, collected while it walks the scoreboard.
@@ -54,6 +67,12 @@ pub(super) struct Delivery {
     highest_before: u64,
     /// Newly delivered bytes.
     pub(super) bytes: u64,
+    /// Newly delivered segments.
+    pub(super) segments: u64,
+    /// How long an answer takes, as far as copies are concerned.
+    pub(super) round_trip: Duration,
+    /// Copies of them that were lost.
+    pub(super) copies_lost: u64,
     /// Length of the longest newly delivered segment.
     pub(super) longest: u64,
     /// The most recently sent of the newly delivered segments, ambiguous retransmissions left out.
@@ -76,6 +95,9 @@ impl Delivery {
             echo_ms,
             highest_before,
             bytes: 0,
+            segments: 0,
+            round_trip: min_rtt,
+            copies_lost: 0,
             longest: 0,
             newest: None,
             rtt: None,
@@ -100,6 +122,8 @@ impl Delivery {
 
     pub(super) fn add(&mut self, sent: &Sent) {
         self.bytes += sent.len();
+        self.segments += 1;
+        self.copies_lost += sent.copies_lost(self.now, self.round_trip);
         self.longest = self.longest.max(sent.len());
         if sent.transmissions == 1 {
             self.reordered |= sent.end < self.highest_before;

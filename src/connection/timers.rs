@@ -38,6 +38,7 @@ impl Connection {
             time_wait,
             self.snd.loss_timer.filter(|_| transmits).map(|(at, _)| at),
             self.snd.copy_due().filter(|_| transmits),
+            self.syn_deadline(),
             self.snd.paced_until.filter(|_| transmits),
             self.rcv.acks.deadline(),
             self.persist.map(|(at, _)| at),
@@ -89,6 +90,7 @@ impl Connection {
         }
         self.handle_keepalive(now);
         self.handle_confirmation(now);
+        self.judge_syns(now);
         self.rcv.acks.handle_timeout(now);
         if self.state.may_transmit_data() {
             self.handle_loss(now);

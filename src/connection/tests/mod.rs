@@ -4,6 +4,7 @@ mod ack_share;
 mod blackout;
 mod buffers;
 mod closing;
+mod corruption;
 mod cubic;
 mod ecn;
 mod farewell;

@@ -78,7 +78,9 @@ fn a_syn_on_a_synchronized_connection_is_challenged_with_and_without_options() {
 fn an_extension_connection_drops_data_without_its_key() {
     let mut solo = client(Peer::Extension);
     let forged = Segment { payload: b"evil", ..solo.segment() };
-    assert!(solo.gets_stateless(&forged).is_empty());
+    let report = solo.gets_stateless(&forged);
+    assert_eq!(report.len(), 1, "to the peer, not to the forger");
+    assert_eq!((report[0].segment().flags, report[0].segment().ack), (Flags::ACK, solo.seq(0)));
     assert!(solo.gets_stateless(&Segment { options: Options::default(), ..forged }).is_empty());
     assert_eq!(solo.conn.readable_bytes(), 10);
     assert_eq!(solo.conn.stats().packets_corrupt, 2);

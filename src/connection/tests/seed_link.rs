@@ -32,20 +32,24 @@ fn seconds(bytes: usize, loss: f64, reorder: f64, bit_errors: f64, delay_ms: u64
     elapsed.as_secs_f64()
 }
 
+/// Of 40 seeds; `SEEDS=n` in the environment takes as many others.
 fn median(bytes: usize, loss: f64, reorder: f64, bit_errors: f64, delay_ms: u64) -> f64 {
+    let seeds: u64 = std::env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
     let mut all: Vec<f64> =
-        (0..20).map(|seed| seconds(bytes, loss, reorder, bit_errors, delay_ms, seed)).collect();
+        (0..seeds).map(|seed| seconds(bytes, loss, reorder, bit_errors, delay_ms, seed)).collect();
     all.sort_by(f64::total_cmp);
-    eprintln!("{bytes} bytes: {all:?}");
-    all[10]
+    let at = |share: f64| all[(share * (seeds - 1) as f64) as usize];
+    eprintln!("{bytes} bytes: median {}, from {} to {}, nine in ten {}", at(0.5), at(0.0), at(1.0), at(0.9));
+    at(0.5)
 }
 
 #[test]
 fn the_seeds_files_cross_in_bounded_virtual_time() {
-    assert!(median(2_222, 0.5, 0.5, 16.0, 2000) <= 30.0);
-    assert!(median(51_200, 0.5, 0.0, 0.0, 0) <= 6.0);
-    assert!(median(100_000, 0.12, 0.2, 3.0, 300) <= 15.0);
-    assert!(median(1_000_000, 0.5, 0.0, 0.0, 0) <= 45.0);
+    assert!(median(2_222, 0.5, 0.5, 16.0, 2000) <= 9.0);
+    assert!(median(51_200, 0.5, 0.0, 0.0, 0) <= 3.0);
+    // CUBIC's: a fixed window of 30,000 bytes takes 3.5 s.
+    assert!(median(100_000, 0.12, 0.2, 3.0, 300) <= 8.0);
+    assert!(median(1_000_000, 0.5, 0.0, 0.0, 0) <= 20.0);
 }
 
 /// Each timeout used to send a PROBE of the base size, 200 of them, and the file took half as long again.
@@ -67,7 +71,7 @@ fn heavy_random_loss_is_not_taken_for_a_black_hole() {
         pair.a.to_write = pattern(500_000, 1);
         pair.run_to_end(ms(100_000));
         pair.assert_exact();
-        assert!(pair.a.conn().stats().rto_count > 20, "the link is as bad as it is meant to be");
+        assert!(pair.a.conn().stats().packets_lost > 400, "the link is as bad as it is meant to be");
         probes += pair.a.conn().snd.pmtud.probes();
     }
     assert!(probes <= 50, "{probes} PROBEs in 5 transfers");

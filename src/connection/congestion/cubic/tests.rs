@@ -50,6 +50,7 @@ impl Flow {
         let ack = AckSample {
             newly_acked: bytes,
             newly_lost: 0,
+            newly_corrupt: 0,
             prior_in_flight: in_flight,
             in_flight: in_flight.saturating_sub(bytes),
             rtt: Some(self.rtt),
@@ -487,6 +488,7 @@ fn extreme_arguments_neither_panic_nor_leave_the_bounds() {
                     let ack = AckSample {
                         newly_acked: a,
                         newly_lost: b,
+                        newly_corrupt: a,
                         prior_in_flight: b,
                         in_flight: a,
                         rtt: Some(long),
