@@ -251,7 +251,8 @@ impl Sender {
         match self.loss_timer.take() {
             Some((at, kind)) if at <= now => match kind {
                 LossTimer::Reorder => {
-                    self.detect_losses(now);
+                    let found = self.detect_losses(now);
+                    self.unreported += found;
                     if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {
                         prr.on_ack(0, self.board.in_flight(), false, self.mss as u64);
                     }

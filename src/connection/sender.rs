@@ -88,6 +88,13 @@ impl Found {
     }
 }
 
+impl std::ops::AddAssign for Found {
+    fn add_assign(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.corrupt += other.corrupt;
+    }
+}
+
 /// What an ACK did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AckEffect {
@@ -143,6 +150,8 @@ pub(super) struct Sender {
     /// When the retransmission timer was last restarted.
     pub(super) rto_start: Time,
     pub(super) loss_timer: Option<(Time, LossTimer)>,
+    /// Found lost by the timer: the controller hears of it with the next ACK.
+    pub(super) unreported: Found,
     pub(super) loss_rate: LossRate,
     pub(super) corruption: Corruption,
     /// How long segments are cut: as `mss`, or shorter where bits flip.
@@ -208,6 +217,7 @@ impl Sender {
             backoff: 0,
             rto_start: now,
             loss_timer: None,
+            unreported: Found::default(),
             loss_rate: LossRate::default(),
             corruption: Corruption::default(),
             size: SegmentSize::new(mss),
@@ -348,10 +358,12 @@ impl Sender {
         if self.cwnd_limited {
             self.limited_until = self.nxt;
         }
+        let mut all = std::mem::take(&mut self.unreported);
+        all += found;
         let sample = AckSample {
             newly_acked: delivery.bytes,
-            newly_lost: found.lost,
-            newly_corrupt: found.corrupt,
+            newly_lost: all.lost,
+            newly_corrupt: all.corrupt,
             acked_sent_at: delivery.rated.map_or(Time::ZERO, |sent| sent.sent_at),
             watched: self.board.take_watched(),
             settled: self.board.oldest_outstanding().map_or(now, |sent| sent.sent_at),

@@ -19,8 +19,6 @@ pub(super) struct RoundTrip {
     pub(super) took: Duration,
     /// Share of loss that is not congestion, corruption included.
     pub(super) explained: f64,
-    /// Share of what was sent that arrived corrupt.
-    pub(super) corruption: f64,
     /// Largest rate at which any of it was sent, bytes per second: no more can have been carried.
     pub(super) paced: f64,
     /// None of its segments met an empty queue.
@@ -76,8 +74,7 @@ impl Bandwidth {
         if seconds <= 0.0 {
             return;
         }
-        let by_chance = (lost + acked * round.corruption / (1.0 - round.corruption))
-            .min(acked * round.explained / (1.0 - round.explained));
+        let by_chance = lost.min(acked * round.explained / (1.0 - round.explained));
         if round.has_queue {
             self.full_bytes += acked + by_chance;
             self.full_seconds += seconds;
@@ -147,13 +144,7 @@ mod tests {
     use super::*;
 
     fn second(explained: f64) -> RoundTrip {
-        RoundTrip {
-            took: Duration::from_secs(1),
-            explained,
-            corruption: 0.0,
-            paced: 1000.0,
-            has_queue: false,
-        }
+        RoundTrip { took: Duration::from_secs(1), explained, paced: 1000.0, has_queue: false }
     }
 
     #[test]

@@ -186,8 +186,16 @@ impl LossFloor {
         self.trial = Some(Trial { suspected, gain, meter: Meter::new(now) });
     }
 
-    /// An ACK arrived in `round`; `flight`: segments that fill the path.
-    pub(super) fn on_ack(&mut self, now: Time, round: u64, seen: &Seen, flight: f64) -> Option<Verdict> {
+    /// An ACK arrived in `round`; `flight`: segments that fill the path; `corruption`: the share that the peer
+    /// reports to arrive corrupt, which no trial is needed for.
+    pub(super) fn on_ack(
+        &mut self,
+        now: Time,
+        round: u64,
+        seen: &Seen,
+        flight: f64,
+        corruption: f64,
+    ) -> Option<Verdict> {
         let enough = (flight / 2.0).clamp(SEGMENTS_MIN, SEGMENTS_MAX);
         self.newest = self.newest.max(seen.newest);
         if let Some(trial) = &mut self.trial {
@@ -199,7 +207,8 @@ impl LossFloor {
             return None;
         }
         let (loss, deviation) = (self.meter.loss(), self.meter.deviation(self.floor));
-        if loss > self.floor + THRESHOLD + CONFIDENCE * deviation && round >= self.rest_until {
+        if loss > self.floor.max(corruption) + THRESHOLD + CONFIDENCE * deviation && round >= self.rest_until
+        {
             self.begin_trial(now, loss, TRIAL_GAIN);
             return Some(Verdict::Suspect);
         }

@@ -151,9 +151,10 @@ impl Bbr {
         self.bandwidth.max(self.explained()).min(self.bounds.bw_lo)
     }
 
-    /// Loss that is not congestion: chance and corruption.
+    /// Loss that is not congestion: chance, which the floor counts corruption to as well, or corruption that
+    /// the peer reports before the floor has learned it.
     fn explained(&self) -> f64 {
-        (self.floor.get() + self.corruption).min(FLOOR_MAX)
+        self.floor.get().max(self.corruption)
     }
 
     fn rtt(&self) -> Duration {
@@ -182,7 +183,7 @@ impl Bbr {
             self.end_round(!rate.is_app_limited);
         }
         self.round.least_rtt = self.round.least_rtt.into_iter().chain(ack.rtt).min();
-        self.bandwidth.on_ack(ack.newly_acked as f64, ack.newly_lost as f64);
+        self.bandwidth.on_ack(ack.newly_acked as f64, (ack.newly_lost + ack.newly_corrupt) as f64);
         // An interval shorter than any round trip is compressed ACKs (draft 4.1.2.3).
         if rate.interval.is_zero() || rate.interval < self.rtt() {
             return;
@@ -201,7 +202,6 @@ impl Bbr {
         let round = RoundTrip {
             took: self.round.took,
             explained: self.explained(),
-            corruption: self.corruption,
             paced: self.round.paced.max(self.round.paced_before).max(self.pacing_rate),
             has_queue: self.round.has_queue,
         };
@@ -262,7 +262,7 @@ impl Bbr {
         let before = self.floor.get();
         let flight = self.segments(self.bdp());
         let rate = self.bw() * self.pacing_gain();
-        let verdict = self.floor.on_ack(now, self.round.count, &seen, flight);
+        let verdict = self.floor.on_ack(now, self.round.count, &seen, flight, self.corruption);
         let after = self.floor.get();
         if before != after {
             self.bandwidth.on_floor(before, after);
