@@ -48,8 +48,15 @@ mod header {
     const RESERVED: &str = "loan.rs";
 
     /// Enums that no signature mentions: functions take and return plain `int`.
-    const ENUMS: [&str; 6] =
-        ["rtcp_error", "rtcp_option", "rtcp_event_bits", "rtcp_state", "rtcp_log_level", "rtcp_cc"];
+    const ENUMS: [&str; 7] = [
+        "rtcp_error",
+        "rtcp_option",
+        "rtcp_event_bits",
+        "rtcp_state",
+        "rtcp_log_level",
+        "rtcp_cc",
+        "rtcp_cc_phase",
+    ];
 
     const OPENING: &str = include_str!("src/ffi/opening.h");
 

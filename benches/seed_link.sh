@@ -12,7 +12,7 @@ BIN=${BIN:-$target/c-examples}
 UDPL=${UDPL:-$target/release/udpl}
 seeds=${1:-20} at_once=${2:-4}
 tmp=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$tmp"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || :; rm -rf "$tmp"' EXIT
 
 listening() { # the address in the first line of file $1
     for _ in $(seq 200); do

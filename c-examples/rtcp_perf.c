@@ -1,9 +1,12 @@
 /* Memory to memory: how fast one connection is, every byte made by the sender and checked by the receiver.
  *
- * The stream is the payload's length (8 bytes), then that many bytes of the counters 0, 1, 2, ... (8 bytes each), all
- * little-endian. The receiver checks it to its end and answers with one byte; the sender ends with 0 only after that. Each end
- * prints one JSON line: `secs` is first byte to end of stream at the receiver, connect to confirmation at the sender. */
+ * The stream is the payload's length (8 bytes; all ones: whatever comes until the stream ends), then that many bytes of the
+ * counters 0, 1, 2, ... (8 bytes each), all little-endian. The receiver checks it to its end and answers with one byte; the
+ * sender ends with 0 only after that. Each end prints one JSON line: `secs` is first byte to end of stream at the receiver
+ * (`data_secs`: to the last byte), connect to confirmation at the sender; `start` is the moment it counts from, seconds on
+ * CLOCK_MONOTONIC, which all processes of a machine share. */
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,23 +18,26 @@
 
 #define BLOCK (128 * 1024)
 #define CONFIRMED 'K'
+#define UNTIL_END UINT64_MAX /* as a payload's length */
 
 static const char usage[] =
-    "rtcp_perf recv --listen ADDR:PORT [options] | rtcp_perf send --to HOST:PORT --bytes N [options]\n"
+    "rtcp_perf recv --listen ADDR:PORT [options] | rtcp_perf send --to HOST:PORT (--bytes N | --seconds S) [options]\n"
+    "  with both, whichever ends first\n"
+    "  --log-arrivals FILE  the receiver writes a line for each read: seconds on CLOCK_MONOTONIC, bytes so far\n"
     "  --cc NAME        bbr, cubic or fixed\n"
     "  --window BYTES   fixed window instead of congestion control\n"
     "  --no-gso         one datagram for each system call\n"
     "  --no-crc         no CRC-32C\n"
     "  --mtu N          largest UDP payload (1472; 0: discover)\n"
-    "  --buffer BYTES   send and receive buffer (16 MiB)\n"
+    "  --buffer BYTES   send and receive buffer (what the library takes by itself)\n"
     "  --no-thread      no I/O thread";
 
 static struct {
-    const char *words[1], *listen, *to;
-    int64_t bytes, window, mtu, buffer;
+    const char *words[1], *listen, *to, *arrivals;
+    int64_t bytes, seconds, window, mtu, buffer;
     int cc;
     bool no_gso, no_crc, no_thread;
-} opt = { .bytes = -1, .window = -1, .mtu = 1472, .buffer = 16 << 20 };
+} opt = { .bytes = -1, .window = -1, .mtu = 1472 };
 
 static rtcp_handle handle, connection; /* what a signal wakes */
 static volatile sig_atomic_t signal_seen;
@@ -62,6 +68,7 @@ static void parse(int argc, char **argv)
         else if (cli_flag("--no-thread"))
             opt.no_thread = true;
         else if (!cli_value("--listen", &opt.listen) && !cli_value("--to", &opt.to) && !cli_cc(&opt.cc)
+                 && !cli_value("--log-arrivals", &opt.arrivals) && !cli_number("--seconds", 1, 86400, &opt.seconds)
                  && !cli_number("--bytes", 0, INT64_MAX - 8, &opt.bytes) && !cli_number("--window", 1, INT32_MAX, &opt.window)
                  && !cli_number("--mtu", 0, 65535, &opt.mtu) && !cli_number("--buffer", 1, INT32_MAX, &opt.buffer)
                  && !cli_word(opt.words, 1))
@@ -76,11 +83,9 @@ static rtcp_config *configure(void)
     rtcp_config *cfg = rtcp_config_new();
     /* A setter that fails (also on NULL) is remembered: rtcp_*_new() returns its code. */
     rtcp_config_set_int(cfg, RTCP_OPT_MTU, opt.mtu);
-    rtcp_config_set_int(cfg, RTCP_OPT_SEND_BUFFER, opt.buffer);
-    rtcp_config_set_int(cfg, RTCP_OPT_RECV_BUFFER, opt.buffer);
     rtcp_config_set_int(cfg, RTCP_OPT_UDP_BUFFER, 4 << 20);
     rtcp_config_set_int(cfg, RTCP_OPT_IDLE_TIMEOUT_MS, 30000);
-    rtcp_config_set_int(cfg, RTCP_OPT_KEEPALIVE_MS, 3000);
+    rtcp_config_set_int(cfg, RTCP_OPT_KEEPALIVE_MS, 10000); /* with five probes a second apart: an outage of 10 s is no end */
     rtcp_config_set_int(cfg, RTCP_OPT_IO_THREAD, !opt.no_thread);
     rtcp_config_set_int(cfg, RTCP_OPT_OFFLOAD, !opt.no_gso);
     rtcp_config_set_int(cfg, RTCP_OPT_INTEGRITY, !opt.no_crc);
@@ -88,20 +93,36 @@ static rtcp_config *configure(void)
         rtcp_config_set_int(cfg, RTCP_OPT_CONGESTION, opt.cc);
     if (opt.window >= 0)
         rtcp_config_set_int(cfg, RTCP_OPT_WINDOW, opt.window);
+    if (opt.buffer > 0) {
+        rtcp_config_set_int(cfg, RTCP_OPT_SEND_BUFFER, opt.buffer);
+        rtcp_config_set_int(cfg, RTCP_OPT_RECV_BUFFER, opt.buffer);
+    }
     return cfg;
 }
 
-static void report(const char *role, uint64_t bytes, double secs, const rtcp_stats *st)
+/* The controller that `--cc` named or the library chose. */
+static const char *controller(void)
+{
+    int64_t cc = opt.cc;
+    if (cc == 0)
+        rtcp_option_bounds(RTCP_OPT_CONGESTION, NULL, NULL, &cc);
+    return cc == RTCP_CC_FIXED ? "fixed" : cc == RTCP_CC_CUBIC ? "cubic" : cc == RTCP_CC_BBR ? "bbr" : "unknown";
+}
+
+/* The common part of the line; the caller closes it. */
+
+static void report(const char *role, uint64_t bytes, double start, double secs, const rtcp_stats *st)
 {
     struct rusage ru;
     getrusage(RUSAGE_SELF, &ru);
     double cpu = (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) + (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
-    printf("{\"peer\":\"rtcp\",\"role\":\"%s\",\"bytes\":%" PRIu64 ",\"secs\":%.4f,\"mbps\":%.1f,\"cpu_s\":%.3f,\"maxrss_kb\":%ld,",
-           role, bytes, secs, (double)bytes * 8 / secs / 1e6, cpu, ru.ru_maxrss);
-    printf("\"note\":\"cc %s, mtu %" PRIu64 ", gso %s, crc %s; %" PRIu64 " packets sent, %" PRIu64 " again, %" PRIu64 " received\"}\n",
-           opt.cc == RTCP_CC_FIXED ? "fixed" : opt.cc == RTCP_CC_CUBIC ? "cubic" : opt.cc == RTCP_CC_BBR ? "bbr" : "default",
-           st->mtu, opt.no_gso ? "off" : "on", opt.no_crc ? "off" : "on", st->packets_sent, st->packets_retransmitted,
-           st->packets_received);
+    printf("{\"peer\":\"rtcp\",\"role\":\"%s\",\"bytes\":%" PRIu64 ",\"secs\":%.4f,\"mbps\":%.3f,\"cpu_s\":%.3f", role, bytes,
+           secs, (double)bytes * 8 / secs / 1e6, cpu);
+    printf(",\"maxrss_kb\":%ld,\"note\":\"gso %s, crc %s\",\"cc\":\"%s\",\"start\":%.6f", ru.ru_maxrss,
+           opt.no_gso ? "off" : "on", opt.no_crc ? "off" : "on", controller(), start);
+    printf(",\"mtu\":%" PRIu64 ",\"srtt_us\":%" PRIu64 ",\"min_rtt_us\":%" PRIu64, st->mtu, st->srtt_us, st->min_rtt_us);
+    printf(",\"packets_sent\":%" PRIu64 ",\"packets_received\":%" PRIu64 ",\"packets_corrupt\":%" PRIu64,
+           st->packets_sent, st->packets_received, st->packets_corrupt);
 }
 
 static int fail(const char *what, int rc)
@@ -132,13 +153,11 @@ static uint64_t get_word(const unsigned char *p)
            | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
 }
 
-/* Makes the stream from word `word` on: one block, or what is left of it; `length` counts the payload alone. */
-static size_t fill(uint64_t word, uint64_t length)
+/* Makes one block of the stream from word `word` on; `length` counts the payload alone. */
+static void fill(uint64_t word, uint64_t length)
 {
-    uint64_t left = length + 8 - word * 8;
     for (size_t i = 0; i < BLOCK; i += 8, word++)
         put_word(block + i, word == 0 ? length : word - 1);
-    return left < BLOCK ? (size_t)left : BLOCK;
 }
 
 struct check {
@@ -179,14 +198,18 @@ static int perf_send(const struct endpoint *to)
 {
     rtcp_stats st = { 0 };
     char answer = 0;
-    uint64_t sent = 0, end = (uint64_t)opt.bytes + 8;
+    uint64_t sent = 0, end = opt.bytes < 0 ? UINT64_MAX : (uint64_t)opt.bytes + 8;
     rtcp_config *cfg = configure();
-    double start = seconds();
+    double start = seconds(), until = opt.seconds > 0 ? start + (double)opt.seconds : HUGE_VAL;
     rtcp_ssize rc = rtcp_sender_new(&handle, to->host != NULL ? to->host : "localhost", to->port, cfg);
     rtcp_config_free(cfg);
     catch_signals();
-    while (rc >= 0 && sent < end) {
-        size_t len = fill(sent / 8, (uint64_t)opt.bytes);
+    if (rc >= 0)
+        rc = rtcp_poll(handle, RTCP_EVENT_CONNECTED, -1);
+    double handshake = seconds() - start;
+    while (rc >= 0 && sent < end && (sent == 0 || seconds() < until)) {
+        size_t len = end - sent < BLOCK ? (size_t)(end - sent) : BLOCK;
+        fill(sent / 8, opt.seconds > 0 ? UNTIL_END : (uint64_t)opt.bytes);
         rc = rtcp_send(handle, block, len);
         if (rc >= 0 && (size_t)rc < len)
             rc = rtcp_send(handle, block + rc, len - (size_t)rc); /* says why it was cut short */
@@ -201,7 +224,11 @@ static int perf_send(const struct endpoint *to)
         return fail("no confirmation", rc < 0 ? (int)rc : RTCP_EPROTO);
     rtcp_get_stats(handle, &st, sizeof st);
     rc = rtcp_close(handle, 1000); /* the confirmation has come; its last ACK matters to the receiver only */
-    report("send", (uint64_t)opt.bytes, secs, &st);
+    report("send", sent - 8, start, secs, &st);
+    printf(",\"handshake_s\":%.4f,\"bytes_retransmitted\":%" PRIu64 ",\"packets_retransmitted\":%" PRIu64, handshake,
+           st.bytes_retransmitted, st.packets_retransmitted);
+    printf(",\"packets_lost\":%" PRIu64 ",\"rto_count\":%" PRIu64 ",\"rto_spurious\":%" PRIu64 "}\n", st.packets_lost, st.rto_count,
+           st.rto_spurious);
     return 0;
 }
 
@@ -226,7 +253,12 @@ static int perf_recv(const struct endpoint *at)
     struct check c = { 0 };
     rtcp_stats st = { 0 };
     char where[80];
-    double start = 0;
+    double start = 0, last = 0;
+    FILE *arrivals = opt.arrivals == NULL ? NULL : fopen(opt.arrivals, "w");
+    if (opt.arrivals != NULL && arrivals == NULL) {
+        perror(opt.arrivals);
+        return 1;
+    }
     rtcp_config *cfg = configure();
     rtcp_ssize rc = rtcp_receiver_new(&handle, at->host, at->port, cfg);
     rtcp_config_free(cfg);
@@ -238,17 +270,24 @@ static int perf_recv(const struct endpoint *at)
     if (rc >= 0)
         rc = accept_one();
     while (rc >= 0 && (rc = rtcp_recv(connection, block, sizeof block)) > 0) {
+        last = seconds();
         if (start == 0)
-            start = seconds();
+            start = last;
         if (!check(&c, block, (size_t)rc)) {
             fprintf(stderr, "error: payload mismatch before byte %" PRIu64 "\n", c.seen - 8);
             return 1;
         }
+        if (arrivals != NULL)
+            fprintf(arrivals, "%.6f %" PRIu64 "\n", last, c.seen);
     }
     double secs = seconds() - start;
+    if (arrivals != NULL && fclose(arrivals) != 0) {
+        perror(opt.arrivals);
+        return 1;
+    }
     if (rc < 0)
         return fail("receive", (int)rc);
-    if (c.seen < 8 || c.seen != c.length + 8) {
+    if (c.seen < 8 || (c.length != UNTIL_END && c.seen != c.length + 8)) {
         fprintf(stderr, "error: short read: %" PRIu64 " of %" PRIu64 " bytes\n", c.seen < 8 ? 0 : c.seen - 8, c.length);
         return 1;
     }
@@ -261,7 +300,8 @@ static int perf_recv(const struct endpoint *at)
         return fail("confirm", (int)rc);
     rtcp_get_stats(connection, &st, sizeof st);
     rc = rtcp_close(handle, 1000);
-    report("recv", c.length, secs, &st);
+    report("recv", c.seen - 8, start, secs, &st);
+    printf(",\"data_secs\":%.4f}\n", last - start);
     return 0;
 }
 
@@ -271,8 +311,9 @@ int main(int argc, char **argv)
     parse(argc, argv);
     bool send = opt.words[0] != NULL && strcmp(opt.words[0], "send") == 0;
     bool receive = opt.words[0] != NULL && strcmp(opt.words[0], "recv") == 0;
-    if ((send && (opt.to == NULL || opt.bytes < 0)) || (receive && opt.listen == NULL) || (!send && !receive))
-        cli_usage("recv needs --listen, send needs --to and --bytes");
+    bool has_end = opt.bytes >= 0 || opt.seconds > 0;
+    if ((send && (opt.to == NULL || !has_end)) || (receive && opt.listen == NULL) || (!send && !receive))
+        cli_usage("recv needs --listen, send needs --to and --bytes or --seconds");
     cli_endpoint(send ? opt.to : opt.listen, &address);
     int code = send ? perf_send(&address) : perf_recv(&address);
     rtcp_abort(connection);

@@ -138,9 +138,9 @@ typedef enum rtcp_error {
 typedef enum rtcp_option {
   /**
    * Largest UDP payload to send, bytes; 0 = discover (int, 0 or 548 to 65507; default 0). Discovery (RFC 8899) begins with
-   * 1200 bytes, which every path is expected to carry. While data flows to a peer with the extension it tries larger sizes,
-   * up to 1472 (IPv6: 1452) or what the peer announced, and goes back to 1200 when large datagrams vanish; towards a plain
-   * peer it stays at 1200. Any other value is used as it is: if the path does not carry it, data does not arrive. ICMP is not
+   * 1200 bytes, which every path is expected to carry. While data flows to a peer with the extension or SACK it tries larger
+   * sizes, up to 1472 (IPv6: 1452) or what the peer announced; when large datagrams vanish it goes back to 1200, and to 548
+   * if these vanish too. Any other value is used as it is: if the path does not carry it, data does not arrive. ICMP is not
    * listened to, and datagrams are never fragmented. rtcp_stats.mtu tells the size in use. The peer is told that it may send
    * up to 1472 bytes, or as much as this says if it is more.
    */
@@ -177,8 +177,7 @@ typedef enum rtcp_option {
    */
   RTCP_OPT_IO_THREAD = 10,
   /**
-   * Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_CUBIC). RTCP_ENOTSUP for RTCP_CC_BBR until it is
-   * built.
+   * Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_BBR).
    */
   RTCP_OPT_CONGESTION = 11,
   /**
@@ -230,6 +229,8 @@ typedef enum rtcp_option {
   RTCP_OPT_INTEGRITY = 22,
   /**
    * Give up on a connection after this long without progress, ms (RFC 9293 R2; int, 1 to 2,147,483,647; default 100,000).
+   * Until then an outage is waited out: a peer with the extension is asked every 250 ms or round trip for 10 s, then down to
+   * every 5 s, and data goes on when it answers.
    */
   RTCP_OPT_USER_TIMEOUT_MS = 23,
   /**
@@ -242,6 +243,18 @@ typedef enum rtcp_option {
    * 1 (default) = small writes leave at once; 0 = Nagle's algorithm (int, 0 or 1; rtcp_set_int()).
    */
   RTCP_OPT_NODELAY = 25,
+  /**
+   * File that a trace of every connection is appended to, one line of CSV per event; "%p" in it stands for the process id
+   * (str; default: what the environment variable RTCP_TRACE names, unless the program is set-user-id; "" = no trace).
+   * docs/tracing.md explains the columns, docs/plot_trace.py draws them. A file that cannot be written is warned of once and
+   * disturbs nothing. Of the socket: rtcp_receiver_connect() takes no notice of it.
+   */
+  RTCP_OPT_TRACE = 27,
+  /**
+   * 1 (default) = explicit congestion notification (RFC 3168) with every peer that has it: routers mark packets where they
+   * would drop them. Given up by itself on paths that do not carry marked packets. 0 = never (int, 0 or 1).
+   */
+  RTCP_OPT_ECN = 26,
 } rtcp_option;
 
 /**
@@ -341,11 +354,11 @@ typedef enum rtcp_log_level {
  */
 typedef enum rtcp_cc {
   /**
-   * BBR. Reserved: RTCP_ENOTSUP until it is built.
+   * BBR (draft-ietf-ccwg-bbr, version 3), the default. Tells loss by chance from congestion.
    */
   RTCP_CC_BBR = 1,
   /**
-   * CUBIC (RFC 9438), the default.
+   * CUBIC (RFC 9438).
    */
   RTCP_CC_CUBIC = 2,
   /**
@@ -353,6 +366,56 @@ typedef enum rtcp_cc {
    */
   RTCP_CC_FIXED = 3,
 } rtcp_cc;
+
+/**
+ * What the congestion controller is doing: rtcp_stats.cc_phase. Later versions may add values.
+ */
+typedef enum rtcp_cc_phase {
+  /**
+   * It has no phases, or one that this version has no number for.
+   */
+  RTCP_PHASE_NONE = 0,
+  /**
+   * CUBIC: the window doubles per round trip.
+   */
+  RTCP_PHASE_SLOW_START = 1,
+  /**
+   * CUBIC: the delay has risen, the window grows more slowly (conservative slow start, RFC 9406).
+   */
+  RTCP_PHASE_CSS = 2,
+  /**
+   * CUBIC: congestion avoidance.
+   */
+  RTCP_PHASE_AVOIDANCE = 3,
+  /**
+   * BBR: the rate doubles per round trip.
+   */
+  RTCP_PHASE_STARTUP = 4,
+  /**
+   * BBR: the queue that start-up made drains.
+   */
+  RTCP_PHASE_DRAIN = 5,
+  /**
+   * BBR: slower than the path, to leave room.
+   */
+  RTCP_PHASE_PROBE_BW_DOWN = 6,
+  /**
+   * BBR: at the path's rate.
+   */
+  RTCP_PHASE_PROBE_BW_CRUISE = 7,
+  /**
+   * BBR: fills the path before it probes.
+   */
+  RTCP_PHASE_PROBE_BW_REFILL = 8,
+  /**
+   * BBR: faster than the path, to see whether there is more.
+   */
+  RTCP_PHASE_PROBE_BW_UP = 9,
+  /**
+   * BBR: almost nothing in flight, to measure the empty path's round trip.
+   */
+  RTCP_PHASE_PROBE_RTT = 10,
+} rtcp_cc_phase;
 
 /**
  * Opaque. Create with rtcp_config_new(), free with rtcp_config_free().
@@ -481,6 +544,67 @@ typedef struct rtcp_stats {
    * Live connections (1 for a connection).
    */
   uint64_t connections;
+  /**
+   * Tail loss probes sent.
+   */
+  uint64_t probe_count;
+  /**
+   * Loss recoveries that turned out to be mistakes and were undone.
+   */
+  uint64_t undo_count;
+  /**
+   * Payload bytes that the peer is known to hold, acknowledged in order or not.
+   */
+  uint64_t bytes_delivered;
+  /**
+   * Most recent round-trip time, microseconds.
+   */
+  uint64_t latest_rtt_us;
+  /**
+   * What sending is paced at, bytes per second; 0 = not paced.
+   */
+  uint64_t pacing_rate;
+  /**
+   * What the path is thought to deliver, bytes per second; 0 = the congestion controller does not estimate it.
+   */
+  uint64_t bandwidth;
+  /**
+   * Share of the last 64 packets or so that were lost, per mille (0 to 1000).
+   */
+  uint64_t loss_permille;
+  /**
+   * Share of packets whose loss is not taken for congestion, per mille; 0 = none, or not estimated.
+   */
+  uint64_t loss_floor_permille;
+  /**
+   * The congestion controller, one of enum rtcp_cc; 0 for a receiver.
+   */
+  uint64_t cc;
+  /**
+   * What it is doing, one of enum rtcp_cc_phase.
+   */
+  uint64_t cc_phase;
+  /**
+   * Explicit congestion notification on what is sent: 0 = not in use (not agreed on, or the path does not carry it), 1 = as in
+   * RFC 3168, 2 = with a count of marked bytes (the peer has the extension). 0 for a receiver.
+   */
+  uint64_t ecn;
+  /**
+   * Data packets that arrived marked "congestion experienced".
+   */
+  uint64_t packets_ce;
+  /**
+   * Bytes that the peer reported as marked; with `ecn` 1 an estimate, one packet for each round trip with marks.
+   */
+  uint64_t bytes_ce;
+  /**
+   * Recoveries begun by a retransmission timeout and found needless: what it waited for was only late.
+   */
+  uint64_t rto_spurious;
+  /**
+   * Application bytes sent again. What was sent for each byte that arrived: (bytes_acked + bytes_retransmitted) / bytes_acked.
+   */
+  uint64_t bytes_retransmitted;
 } rtcp_stats;
 
 #ifdef __cplusplus
@@ -604,8 +728,7 @@ void rtcp_config_free(struct rtcp_config *cfg);
 /**
  * Sets an integer option. enum rtcp_option says for each what it means, in which unit, and its range.
  *
- * Errors: RTCP_EINVAL for NULL, an unknown option, one that is no integer, or a value outside rtcp_option_bounds();
- * RTCP_ENOTSUP for RTCP_CC_BBR until it is built.
+ * Errors: RTCP_EINVAL for NULL, an unknown option, one that is no integer, or a value outside rtcp_option_bounds().
  * Thread-safety: any thread, several at the same time.
  * Blocks: never.
  *
@@ -618,7 +741,7 @@ int rtcp_config_set_int(struct rtcp_config *cfg,
 
 /**
  * Sets a text option; the text, at most 256 bytes, is copied. RTCP_OPT_BIND takes "ip" or "ip:port", RTCP_OPT_ACK_TO
- * "ip:port", with IPv6 in brackets where a port follows. Names are not looked up.
+ * "ip:port", with IPv6 in brackets where a port follows. Names are not looked up. RTCP_OPT_TRACE takes a file name.
  *
  * Errors: RTCP_EINVAL for NULL, an unknown option, one that takes no text, or a text that is not such an address.
  * Thread-safety: any thread, several at the same time.

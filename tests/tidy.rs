@@ -20,6 +20,7 @@ const SANS_IO: &[&str] = &[
     "src/wire/",
     "src/connection/",
     "src/emulator/",
+    "src/endpoint/budget.rs",
     "src/endpoint/cookies.rs",
     "src/endpoint/half_open.rs",
     "src/endpoint/key.rs",

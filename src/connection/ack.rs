@@ -74,12 +74,16 @@ impl Connection {
         }
         let echo = segment.options.timestamps.filter(|_| self.terms.timestamps);
         let echo_ms = echo.and_then(|t| self.echoed_ms(now, t.ecr));
+        self.snd.hear_marks(now, ack, segment);
         let effect = self.snd.on_ack(now, ack, &blocks[..count], echo_ms);
         // Progress, or a peer that answers while its window is closed (MUST-37, even if it closed it over
         // what is in flight), keeps the connection.
         let is_closed = self.snd.wnd == 0 || self.snd.is_blocked_by_window();
         if effect.advanced || effect.delivered > 0 || is_closed {
             self.stalled_since = None;
+        }
+        if effect.grew {
+            self.take_datagram_size();
         }
         if effect.black_hole {
             self.leave_black_hole(now);

@@ -27,6 +27,9 @@ pub(super) struct Chunk {
 impl Sender {
     /// What to send now, if anything: a due probe, what was lost, new data, a copy of a last segment.
     pub(super) fn next_chunk(&mut self, now: Time, nodelay: bool) -> Option<Chunk> {
+        if self.is_held_back() {
+            return None;
+        }
         self.probe_chunk()
             .or_else(|| self.lost_chunk(now))
             .or_else(|| self.new_chunk(now, nodelay))
@@ -127,13 +130,15 @@ impl Sender {
         let data = chunk.end.min(self.buffer.end()) - chunk.start;
         self.pmtud.on_sent(now, data, self.loss_rate);
         self.size.on_sent(data);
+        self.note_ecn_sent(now, chunk);
+        self.liveness.on_sent();
         let is_new = chunk.start == self.nxt;
         if is_new {
             self.board.on_sent(chunk.start, chunk.end, now);
             self.nxt = chunk.end;
         } else {
             self.board.on_retransmitted(chunk.start, now);
-            self.note_retransmission(now);
+            self.note_retransmission(now, data);
         }
         match chunk.reason {
             Reason::Probe => {

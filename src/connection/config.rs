@@ -21,8 +21,8 @@ pub enum IntegrityMode {
 /// How large our datagrams may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum PathMtu {
-    /// 1,200 bytes of UDP payload at first; towards a peer with the extension a search (RFC 8899) up to what
-    /// the interface and the peer take, and back if that vanishes.
+    /// 1,200 bytes of UDP payload at first; towards a peer with the extension or SACK a search (RFC 8899) up to
+    /// what the interface and the peer take. Back if that vanishes, to 548 if need be.
     #[default]
     Discover,
     /// Up to so many bytes of UDP payload (header included), whatever the path does with them.
@@ -66,6 +66,8 @@ pub struct Config {
     pub algorithm: Algorithm,
     /// Integrity.
     pub integrity: IntegrityMode,
+    /// Ask for explicit congestion notification, and grant it (RFC 3168).
+    pub ecn: bool,
 }
 
 impl Default for Config {
@@ -81,8 +83,9 @@ impl Default for Config {
             keepalive: None,
             user_timeout: Duration::from_secs(100), // RFC 9293 SHLD-11: R2 of at least 100 s
             nodelay: true,
-            algorithm: Algorithm::Cubic,
+            algorithm: Algorithm::Bbr,
             integrity: IntegrityMode::Offer,
+            ecn: true, // RFC 9293 SHLD-8
         }
     }
 }

@@ -20,6 +20,9 @@ const MSS_PLAIN: u16 = 1180;
 /// everything is lost on the links we are for.
 const SYN_SCHEDULE_MS: [u64; 6] = [0, 300, 700, 1200, 1800, 2600];
 const SYN_GAP_MAX: Duration = Duration::from_secs(15);
+/// For so long SYNs ask for ECN: RFC 3168 6.1.1.1 gives them "the normal SYN retransmission timeout interval",
+/// which is RFC 6298's second and not the gaps above, shorter than many a round trip.
+const ASK_FOR_ECN: Duration = Duration::from_secs(1);
 
 /// What a peer's SYN (or SYN-ACK) carried; small enough for a half-open table or a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct Offer {
     pub timestamp: Option<u32>,
     /// Capability flags of the extension option, if it was there.
     pub extension: Option<u8>,
+    /// ECN is asked for, or granted (RFC 3168 6.1.1).
+    pub ecn: bool,
     /// The SYN's checksum field was 0: this peer does not compute it (FreeBSD's way).
     pub zero_checksum: bool,
 }
@@ -55,6 +60,7 @@ impl Offer {
             sack_permitted: options.sack_permitted,
             timestamp: options.timestamps.map(|t| t.val),
             extension: options.ext.map(|e| e.flags),
+            ecn: super::ecn::is_setup(segment.flags),
             zero_checksum: checksum_is_zero(datagram),
         }
     }
@@ -73,6 +79,8 @@ pub struct Terms {
     pub timestamps: bool,
     /// The extension option in every segment, CRC-32C checked.
     pub extension: bool,
+    /// Both sides know ECN: marks that come are told to the peer.
+    pub ecn: bool,
     /// 0 is accepted in the peer's checksum field.
     pub zero_checksum: bool,
 }
@@ -85,6 +93,7 @@ impl Terms {
         sack: false,
         timestamps: false,
         extension: false,
+        ecn: false,
         zero_checksum: false,
     };
 
@@ -103,6 +112,7 @@ impl Terms {
             sack: offer.sack_permitted,
             timestamps: offer.timestamp.is_some(),
             extension,
+            ecn: offer.ecn && config.ecn,
             zero_checksum: offer.zero_checksum && !extension,
         })
     }
@@ -156,6 +166,12 @@ pub(super) fn syn_options(config: &Config, ts_val: u32, ts_ecr: u32) -> Options<
     }
 }
 
+/// Of a SYN-ACK under these `terms`.
+pub(super) fn syn_ack_flags(terms: &Terms) -> Flags {
+    let flags = Flags::SYN | Flags::ACK;
+    if terms.ecn { flags | Flags::ECE } else { flags }
+}
+
 /// The options that answer `offer`: only what was offered.
 fn syn_ack_options(config: &Config, offer: &Offer, terms: &Terms, ts_val: u32) -> Options<'static> {
     let mss = mss_of(config.max_receive_datagram);
@@ -192,7 +208,7 @@ pub fn emit_syn_ack(
         dst_port: peer_port,
         seq: iss,
         ack: offer.isn + 1,
-        flags: Flags::SYN | Flags::ACK,
+        flags: syn_ack_flags(&terms),
         window: u16::try_from(config.recv_buffer).unwrap_or(u16::MAX),
         options: syn_ack_options(config, offer, &terms, ts_val),
         ..Segment::default()
@@ -206,7 +222,8 @@ pub fn emit_syn_ack(
     }
     if segment.header_len() > syn_len {
         segment.options = Options::default();
-        terms = Terms { peer_mss: terms.peer_mss, zero_checksum: terms.zero_checksum, ..Terms::UNKNOWN };
+        let Terms { peer_mss, ecn, zero_checksum, .. } = terms;
+        terms = Terms { peer_mss, ecn, zero_checksum, ..Terms::UNKNOWN };
     }
     segment.emit(out, syn_integrity(terms.extension));
     Ok(terms)
@@ -222,6 +239,8 @@ pub(super) struct Opening {
     /// When the next SYN is due; None: the endpoint answers SYNs for us (passive open).
     pub(super) next: Option<Time>,
     pub(super) deadline: Time,
+    /// A SYN that does not ask for ECN has left.
+    pub(super) has_sent_plain: bool,
     /// A non-SYN segment has come from the peer: it knows that our ACK arrived.
     pub(super) is_confirmed: bool,
     /// When an opener with nothing in flight repeats its ACK, and how often it has.
@@ -238,10 +257,15 @@ impl Opening {
             syns: SynLog::new(),
             next: is_active.then_some(now),
             deadline: now + limit,
+            has_sent_plain: false,
             is_confirmed: !is_active,
             confirm_at: None,
             confirms: 0,
         }
+    }
+
+    pub(super) fn may_ask_for_ecn(&self, now: Time) -> bool {
+        now < self.began + ASK_FOR_ECN
     }
 
     pub(super) fn on_syn_sent(&mut self, now: Time) {
@@ -271,6 +295,7 @@ mod tests {
             sack_permitted: true,
             timestamp: Some(77),
             extension: Some(0),
+            ecn: false,
             zero_checksum: false,
         }
     }

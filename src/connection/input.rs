@@ -1,5 +1,6 @@
 //! A segment arrives: one function per step of RFC 9293 3.10.7.4.
 
+use super::ecn::Answer;
 use super::receive_buffer::Arrival;
 use super::{Connection, Error, State};
 use crate::time::Time;
@@ -22,13 +23,13 @@ enum Proof {
 
 impl Connection {
     /// A segment for this connection; `datagram`: the bytes it was parsed from. Its integrity is checked
-    /// here. `_ce`: the datagram was marked "congestion experienced".
-    pub fn handle_segment(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8], _ce: bool) {
+    /// here. `ce`: the datagram was marked "congestion experienced".
+    pub fn handle_segment(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8], ce: bool) {
         log::trace!("{} < {}", self.identity, segment.display_relative(self.irs(), self.identity.iss));
         let outcome = match self.state {
             State::Closed | State::Listen => return,
             State::SynSent => self.handle_in_syn_sent(now, segment, datagram),
-            _ => self.handle_in_other_states(now, segment, datagram),
+            _ => self.handle_in_other_states(now, segment, datagram, ce),
         };
         if outcome.is_err() {
             self.stats.packets_dropped += 1;
@@ -38,7 +39,13 @@ impl Connection {
     }
 
     /// RFC 9293 3.10.7.4, "Other States": all but CLOSED, LISTEN and SYN-SENT.
-    fn handle_in_other_states(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8]) -> Step {
+    fn handle_in_other_states(
+        &mut self,
+        now: Time,
+        segment: &Segment<'_>,
+        datagram: &[u8],
+        ce: bool,
+    ) -> Step {
         // Of the segment as it came: a SYN-ACK has K = 0, the ACK that it is then read as would not.
         let proof = self.check_integrity(now, segment, datagram)?;
         let opened = self.open_simultaneously(segment);
@@ -49,9 +56,12 @@ impl Connection {
         self.check_syn(now, segment)?;
         let seq = self.check_sequence(now, segment)?;
         self.check_reset(now, segment, seq, proof)?;
+        let was_silent = self.snd.is_silent(now);
+        self.snd.liveness.hears_aside = segment.is_probe_or_echo();
         self.note_heard(now, segment, seq);
         self.process_ack(now, segment, seq)?;
-        self.process_data(now, segment, seq);
+        self.hear_path(now, segment, was_silent);
+        self.process_data(now, segment, seq, ce);
         self.process_fin(now, segment, seq);
         Ok(())
     }
@@ -100,6 +110,10 @@ impl Connection {
             && ext.flags & ext_flags::PROBE != 0
         {
             self.echo = ext.nonce();
+            // The ECHO tells that what left before its question and was not acknowledged is lost: it is to know all.
+            if self.rcv.buffer.has_holes() {
+                self.rcv.acks.require_alone();
+            }
         }
     }
 
@@ -213,7 +227,7 @@ impl Connection {
     }
 
     /// Seventh: the data. URG is read in line (RFC 6093).
-    fn process_data(&mut self, now: Time, segment: &Segment<'_>, seq: u64) {
+    fn process_data(&mut self, now: Time, segment: &Segment<'_>, seq: u64, ce: bool) {
         if segment.payload.is_empty() {
             return;
         }
@@ -221,9 +235,16 @@ impl Connection {
             return; // beyond its own FIN: a fault of the peer's
         }
         self.rcv.peer_segment = self.rcv.peer_segment.max(segment.payload.len());
-        match self.rcv.buffer.insert(seq, segment.payload) {
+        let arrival = self.rcv.buffer.insert(seq, segment.payload);
+        let is_new = matches!(arrival, Arrival::InOrder | Arrival::Hole);
+        match arrival {
             Arrival::InOrder => self.rcv.acks.on_data(now, segment.payload.len(), self.rcv.peer_segment),
             Arrival::Hole | Arrival::Duplicate | Arrival::Refused => self.rcv.acks.require_alone(),
+        }
+        match self.rcv.marks.on_data(segment.flags, ce, is_new, segment.payload.len()) {
+            Answer::None => {}
+            Answer::Soon => self.rcv.acks.require(),
+            Answer::Alone => self.rcv.acks.require_alone(),
         }
         if self.is_closed_by_app {
             self.discard();

@@ -14,6 +14,8 @@ const PRIOR: f32 = 4.5;
 /// From here on loss is heavy; below, a second copy is not worth its bytes.
 const HEAVY: f32 = 0.2;
 
+/// So many transmissions say something of the path.
+const MEASURED: f32 = 16.0;
 /// RFC 8899's MAX_PROBES, where losses are rare; and what is enough, where nothing arrives.
 const VERDICT_MIN: u32 = 3;
 const VERDICT_MAX: u32 = 20;
@@ -61,11 +63,21 @@ impl LossRate {
         (missing.ln() / self.probability().min(0.95).ln()).ceil() as u32
     }
 
+    /// Enough was sent to know it.
+    pub(super) fn is_measured(self) -> bool {
+        self.sent >= MEASURED
+    }
+
     /// Silences in a row, question or answer lost, that chance explains once in a hundred times only.
-    pub(super) fn verdict(self) -> u32 {
+    pub(super) fn silences_beyond_chance(self) -> u32 {
         let silence = 1.0 - (1.0 - self.probability()).powi(2);
-        let silences = (0.01f32.ln() / silence.ln()).ceil();
-        if silences.is_finite() { (silences as u32).clamp(VERDICT_MIN, VERDICT_MAX) } else { VERDICT_MIN }
+        let silences = (0.01f32.ln() / silence.ln()).ceil(); // -0 where nothing is lost
+        (silences as u32).max(VERDICT_MIN)
+    }
+
+    /// The same, where a mistake costs less than to go on asking.
+    pub(super) fn verdict(self) -> u32 {
+        self.silences_beyond_chance().min(VERDICT_MAX)
     }
 
     /// Far beyond what any congestion control takes for a signal.

@@ -18,12 +18,15 @@ mod app;
 mod chunks;
 mod config;
 mod corruption;
+mod ecn;
 mod error;
 mod handshake;
 mod input;
 mod keepalive;
 mod limiter;
+mod liveness;
 mod loss_rate;
+mod nonce;
 mod opening;
 mod output;
 mod pmtud;
@@ -47,12 +50,14 @@ mod syn_log;
 mod tests;
 mod time_wait;
 mod timers;
+pub mod trace;
 
 use crate::time::Time;
 use crate::wire::{Integrity, SeqNum, crc_key};
 
 pub use config::{Config, Identity, IntegrityMode, PathMtu};
 pub use congestion::Algorithm;
+pub use ecn::EcnMode;
 pub use error::{Error, ReadError, WriteError};
 pub use handshake::{Offer, Terms, emit_syn_ack};
 pub use output::Transmit;
@@ -210,6 +215,9 @@ impl Connection {
         {
             self.rcv.set_ts_recent(now, value);
         }
+        let ecn = EcnMode::of(terms.ecn, terms.extension);
+        self.rcv.marks.agree(ecn);
+        self.snd.ecn.agree(ecn, !self.opening.has_sent_plain);
         self.snd.extension = terms.extension && terms.timestamps;
         self.snd.sack = terms.sack;
         self.snd.shift = peer_shift;
@@ -391,6 +399,21 @@ impl Connection {
             peer_window: self.snd.wnd,
             max_datagram: self.datagram_size() as u64,
             rto_count: self.snd.rto_count,
+            probe_count: self.snd.probe_count,
+            undo_count: self.snd.undo_count,
+            bytes_delivered: self.snd.delivered_data(),
+            latest_rtt: self.snd.rtt.latest(),
+            pacing_rate: self.snd.pacer.rate().unwrap_or(0),
+            bandwidth: self.snd.cc.bandwidth().unwrap_or(0),
+            loss_permille: stats::per_mille(self.snd.loss_rate.probability()),
+            loss_floor_permille: stats::per_mille(self.snd.cc.loss_floor().unwrap_or(0.0)),
+            controller: self.snd.cc.name(),
+            phase: self.snd.cc.phase(),
+            ecn: self.snd.ecn.mode(),
+            packets_ce: self.rcv.marks.packets,
+            bytes_ce: self.snd.ecn.reported,
+            rto_spurious: self.snd.rto_spurious,
+            bytes_retransmitted: self.snd.bytes_retransmitted,
             ..self.stats
         }
     }

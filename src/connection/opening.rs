@@ -68,10 +68,13 @@ impl Connection {
 
     /// RFC 9293 3.5, figure 8: in SYN-RECEIVED the peer's SYN-ACK comes with its old SYN's sequence number.
     /// It is read as the ACK that follows the SYN, its window as one that was scaled.
-    pub(super) fn open_simultaneously<'a>(&self, segment: &Segment<'a>) -> Segment<'a> {
+    pub(super) fn open_simultaneously<'a>(&mut self, segment: &Segment<'a>) -> Segment<'a> {
         let mut opened = *segment;
         let is_syn_ack = segment.flags.contains(Flags::SYN | Flags::ACK);
         if self.state == State::SynReceived && is_syn_ack && segment.seq == self.irs() {
+            if !super::ecn::is_setup(segment.flags) {
+                self.snd.ecn.stop(); // it asked for ECN, but does not grant it (RFC 3168 6.1.1)
+            }
             opened.flags = Flags::ACK;
             opened.seq = segment.seq + 1;
             opened.window >>= self.snd.shift;
@@ -120,6 +123,7 @@ impl Connection {
         self.snd.rto_start = now;
         self.snd.wl1 = 0;
         self.snd.wl2 = 0;
+        self.snd.on_handshake(now);
         if self.snd.fin_queued {
             self.move_to_closing_state();
         }

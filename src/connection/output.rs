@@ -1,7 +1,8 @@
 //! The next datagrams: one visible order of priorities.
 
 use super::chunks::Chunk;
-use super::handshake::{syn_integrity, syn_options};
+use super::handshake::{syn_ack_flags, syn_integrity, syn_options};
+use super::pmtud::Question;
 use super::{Connection, IntegrityMode, State};
 use crate::time::Time;
 use crate::wire::{
@@ -39,6 +40,7 @@ impl Connection {
                     || self.probe_pending
                     || self.echo.is_some()
                     || self.wants_path_probe()
+                    || self.wants_liveness_probe()
                     || (self.state.may_transmit_data() && self.wants_data(now))
             }
         }
@@ -46,6 +48,9 @@ impl Connection {
 
     fn wants_data(&self, now: Time) -> bool {
         let held_back = self.snd.paced_until.is_some_and(|at| at > now);
+        if self.snd.is_held_back() {
+            return false;
+        }
         (!held_back && (self.snd.nxt < self.snd.end() || self.snd.board.has_lost()))
             || self.snd.probe_due
             || self.snd.copy_due().is_some_and(|at| at <= now)
@@ -60,7 +65,7 @@ impl Connection {
         Some(Transmit {
             size: out.len() - begin,
             segment_size: (batch.count > 1).then_some(batch.segment_size),
-            ect: false,
+            ect: batch.ect,
         })
     }
 
@@ -74,14 +79,20 @@ impl Connection {
             State::SynSent | State::SynReceived => return self.emit_syn(now, out),
             _ => {}
         }
-        if let Some(nonce) = self.echo.take() {
-            return Some(self.emit_echo(now, nonce, out));
-        }
         if self.rcv.acks.is_due_alone() {
             return Some(self.emit_ack(now, out));
         }
-        if let Some((size, nonce)) = self.take_path_probe(now) {
-            return Some(self.emit_path_probe(now, size, nonce, out));
+        if let Some(nonce) = self.echo.take() {
+            return Some(self.emit_echo(now, nonce, out));
+        }
+        if let Some(nonce) = self.take_liveness_probe(now) {
+            return Some(self.emit_path_probe(now, 0, nonce, out));
+        }
+        if let Some(question) = self.take_path_probe(now) {
+            return Some(match question {
+                Question::Probe { size, nonce } => self.emit_path_probe(now, size, nonce, out),
+                Question::Duplicate { start, end } => self.emit_duplicate(now, start, end, out),
+            });
         }
         if self.state.may_transmit_data()
             && let Some(batch) = self.emit_data(now, max_segments, out)
@@ -121,7 +132,7 @@ impl Connection {
         let segment = Segment {
             seq: self.identity.iss,
             ack: if is_answer { self.irs() + 1 } else { SeqNum::new(0) },
-            flags: if is_answer { Flags::SYN | Flags::ACK } else { Flags::SYN },
+            flags: if is_answer { syn_ack_flags(&self.terms) } else { self.syn_flags(now) },
             window: u16::try_from(window).unwrap_or(u16::MAX),
             options,
             ..self.addressed()
@@ -131,6 +142,15 @@ impl Connection {
         segment.emit(out, integrity);
         self.opening.on_syn_sent(now);
         Some(Batch::ONE)
+    }
+
+    /// RFC 3168 6.1.1.1: what asks for ECN and goes unanswered gives way to what does not.
+    fn syn_flags(&mut self, now: Time) -> Flags {
+        if self.config.ecn && self.opening.may_ask_for_ecn(now) {
+            return Flags::SYN | Flags::ECE | Flags::CWR;
+        }
+        self.opening.has_sent_plain = true;
+        Flags::SYN
     }
 
     fn addressed(&self) -> Segment<'static> {
@@ -152,7 +172,7 @@ impl Connection {
         Segment {
             seq: self.snd.space.wrap(seq),
             ack: self.rcv.space.wrap(self.rcv.nxt()),
-            flags,
+            flags: flags | self.rcv.marks.echo(),
             window,
             options: Options { timestamps, ext, ..Options::default() },
             ..self.addressed()
@@ -170,6 +190,10 @@ impl Connection {
     /// A pure ACK with all that the peer should know of holes and duplicates.
     fn emit_ack(&mut self, now: Time, out: &mut Vec<u8>) -> Batch {
         let mut segment = self.template(now, Flags::ACK, self.snd.nxt);
+        let marks = self.rcv.marks.count();
+        if let (Some(ext), Some(count)) = (&mut segment.options.ext, &marks) {
+            ext.tail = count;
+        }
         let mut blocks = SackBuffer::default();
         let mut room = self.terms.sack_blocks();
         let dsack = self.rcv.buffer.take_dsack();
@@ -201,7 +225,7 @@ impl Connection {
         Batch::ONE
     }
 
-    /// A PROBE that makes the datagram `size` bytes long.
+    /// A PROBE that makes the datagram `size` bytes long, if its header is not longer.
     fn emit_path_probe(&mut self, now: Time, size: usize, nonce: [u8; 8], out: &mut Vec<u8>) -> Batch {
         let mut segment = self.template(now, Flags::ACK, self.snd.nxt);
         if let Some(ext) = &mut segment.options.ext {
@@ -214,13 +238,30 @@ impl Connection {
         Batch::ONE
     }
 
+    /// Bytes that the peer has acknowledged, as they were: should it want them after all, it gets the right ones.
+    fn emit_duplicate(&mut self, now: Time, start: u64, end: u64, out: &mut Vec<u8>) -> Batch {
+        let segment = self.template(now, Flags::ACK, start);
+        self.trace_sent(&segment);
+        let begin = out.len();
+        segment.emit_header(out);
+        let (a, b) = self.snd.buffer.slices(start, (end - start) as usize);
+        out.extend_from_slice(a);
+        out.extend_from_slice(b);
+        seal(&mut out[begin..], self.integrity());
+        Batch::ONE
+    }
+
     /// Segments of the stream, as many of one size as may leave.
     fn emit_data(&mut self, now: Time, max_segments: usize, out: &mut Vec<u8>) -> Option<Batch> {
-        let mut batch = Batch { count: 0, segment_size: 0 };
+        let mut batch = Batch { count: 0, segment_size: 0, ect: false };
         let (begin, integrity) = (out.len(), self.integrity());
         let mut template = None;
         while batch.count < max_segments.max(1) as u64 {
             let Some(chunk) = self.snd.next_chunk(now, self.config.nodelay) else { break };
+            let ect = self.snd.is_ect(chunk);
+            if batch.count > 0 && ect != batch.ect {
+                break; // one send, one codepoint
+            }
             let header = template.get_or_insert_with(|| self.template(now, Flags::ACK, 0));
             let size = header.header_len() + self.data_len(chunk);
             if batch.count > 0 && (size > batch.segment_size || out.len() - begin + size > BATCH_BYTES_MAX) {
@@ -231,7 +272,7 @@ impl Connection {
             self.snd.on_chunk_sent(now, chunk);
             batch.count += 1;
             if batch.count == 1 {
-                batch.segment_size = size;
+                (batch.segment_size, batch.ect) = (size, ect);
             }
             if size < batch.segment_size {
                 break; // a shorter one ends a GSO batch
@@ -255,7 +296,7 @@ impl Connection {
     /// One data segment: header, the bytes from the send buffer, integrity, in one pass.
     fn emit_chunk(&self, header: Segment<'_>, chunk: Chunk, integrity: Integrity, out: &mut Vec<u8>) {
         let len = self.data_len(chunk);
-        let mut flags = Flags::ACK;
+        let mut flags = header.flags | self.snd.cwr(chunk);
         if chunk.end > self.snd.buffer.end() {
             flags |= Flags::FIN;
         }
@@ -286,8 +327,10 @@ impl Connection {
 struct Batch {
     count: u64,
     segment_size: usize,
+    /// Every segment is to be marked as ECN-capable, or none.
+    ect: bool,
 }
 
 impl Batch {
-    const ONE: Self = Self { count: 1, segment_size: 0 };
+    const ONE: Self = Self { count: 1, segment_size: 0, ect: false };
 }

@@ -29,6 +29,14 @@ impl Rack {
         self.newest = self.newest.max((sent.sent_at, sent.end));
     }
 
+    /// A PROBE sent at `sent_at` was answered: what left before it has had its time.
+    pub(super) fn on_probe_answered(&mut self, now: Time, sent_at: Time) {
+        if sent_at > self.newest.0 {
+            self.rtt = now - sent_at;
+            self.newest = (sent_at, 0);
+        }
+    }
+
     pub(super) const fn newest(&self) -> (Time, u64) {
         self.newest
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ack_policy::AckPolicy;
+use super::ecn::MarksSeen;
 use super::receive_buffer::ReceiveBuffer;
 use super::seq_space::SeqSpace;
 use crate::time::Time;
@@ -41,6 +42,7 @@ pub(super) struct Receiver {
     ts_recent: Option<TsRecent>,
     /// Largest payload the peer has sent: what a full-sized segment of its is.
     pub(super) peer_segment: usize,
+    pub(super) marks: MarksSeen,
     /// Corrupt segments seen (the extension's flag bits carry it modulo 32).
     pub(super) corrupt: u64,
     /// Auto-tuning: a round began at, and this much was read since.
@@ -61,6 +63,7 @@ impl Receiver {
             last_ack_sent: 0,
             ts_recent: None,
             peer_segment: SEGMENT_MIN,
+            marks: MarksSeen::default(),
             corrupt: 0,
             round_began: now,
             read_in_round: 0,

@@ -65,7 +65,7 @@ impl Sender {
         self.rack.limit(self.rtt.min_rtt(), self.rtt.srtt(), no_tolerance)
     }
 
-    fn event(&self) -> CongestionEvent {
+    pub(super) fn event(&self) -> CongestionEvent {
         CongestionEvent {
             in_flight: self.nxt - self.una - self.board.sacked(),
             snd_nxt: self.nxt,
@@ -77,6 +77,7 @@ impl Sender {
     fn reduce(&mut self, now: Time) {
         let event = self.event();
         self.cc.on_congestion_event(now, &event);
+        self.ecn.on_reduction(self.nxt);
         self.reduced = true;
         if let Some(episode) = &mut self.episode {
             let prr = || Prr::new(event.in_flight, self.cc.ssthresh());
@@ -86,7 +87,8 @@ impl Sender {
     }
 
     fn begin(&mut self, now: Time, cause: Cause, prr: Option<Prr>) {
-        self.undo = Some(Undo { una: self.una, began: now, first_retransmission: None, unconfirmed: 0 });
+        self.undo =
+            Some(Undo { cause, una: self.una, began: now, first_retransmission: None, unconfirmed: 0 });
         self.episode = Some(Episode { recover: self.nxt, cause, prr });
         self.probe = None;
         self.probe_due = false;
@@ -102,9 +104,10 @@ impl Sender {
         }
     }
 
-    /// Segments of the episode were sent again.
-    pub(super) fn note_retransmission(&mut self, now: Time) {
+    /// A segment of the episode, with `data` bytes of the stream, was sent again.
+    pub(super) fn note_retransmission(&mut self, now: Time, data: u64) {
         self.retransmitted += 1;
+        self.bytes_retransmitted += data;
         if let Some(undo) = &mut self.undo {
             undo.first_retransmission.get_or_insert(now);
             undo.unconfirmed += 1;
@@ -114,6 +117,9 @@ impl Sender {
     pub(super) fn on_dsack(&mut self) {
         // Copies sent on purpose come back as duplicates too; they say nothing of reordering.
         if self.loss_rate.worthwhile_copies() == 1 {
+            // Beyond RFC 8985 6.2 step 3: a late original that was sent again meanwhile no longer shows that it
+            // was overtaken, but the D-SACK of its retransmission does.
+            self.rack.reordering_seen |= self.undo.is_some_and(|undo| undo.unconfirmed > 0);
             self.rack.on_dsack(self.una, self.nxt);
         }
     }
@@ -142,8 +148,10 @@ impl Sender {
         undo.unconfirmed -= u32::from(dsack).min(undo.unconfirmed);
         let all_duplicates = dsack && undo.unconfirmed == 0 && self.loss_rate.worthwhile_copies() == 1;
         if eifel || frto || all_duplicates {
+            self.rto_spurious += u64::from(undo.cause == Cause::Timeout);
             self.undo = None;
             self.episode = None;
+            self.undo_count += 1;
             self.board.unmark_lost();
             if self.reduced {
                 self.cc.on_spurious(now);
@@ -167,6 +175,7 @@ impl Sender {
         let is_loss = probe.is_retransmission && !original_arrived && self.episode.is_none();
         if is_loss && !self.corruption.excuses_one() {
             self.cc.on_congestion_event(now, &self.event());
+            self.ecn.on_reduction(self.nxt);
             self.cc.on_recovery_exit(now);
         }
     }
@@ -221,6 +230,9 @@ impl Sender {
             self.loss_timer = Some((at.max(now), LossTimer::Reorder));
             return;
         }
+        if self.liveness.asks_alone() {
+            return; // an answer to a PROBE, or to what was sent before, brings the data back
+        }
         let rto_at = self.rto_start + self.rto();
         let may_probe = self.episode.is_none()
             && self.probe.is_none()
@@ -246,6 +258,7 @@ impl Sender {
                 }
                 LossTimer::Probe => {
                     self.probe_due = true;
+                    self.probe_count += 1;
                     self.loss_rate.on_lost(self.board.outstanding_segments() as u64);
                 }
                 LossTimer::Retransmission => self.on_retransmission_timeout(now),
@@ -269,7 +282,9 @@ impl Sender {
             self.reduced = remaining > 0 || segments == 0;
             if self.reduced {
                 self.cc.on_retransmission_timeout(now, &event);
+                self.ecn.on_reduction(self.nxt);
             }
+            self.ecn.on_timeout();
             self.begin(now, Cause::Timeout, None);
         }
         self.rto_start = now;
@@ -277,14 +292,23 @@ impl Sender {
     }
 
     /// Segments have become smaller because larger ones vanish: those in flight leave anew. What was learned
-    /// from their loss gives way to the `rate` before, and no late ACK puts them back as they were.
-    pub(super) fn recut(&mut self, now: Time, rate: Option<LossRate>) {
+    /// from their loss since the hole began gives way to what was known before, the loss rate and the window, and
+    /// no late ACK puts it back.
+    pub(super) fn recut(&mut self, now: Time, hole: Option<(Time, LossRate)>) {
         let fin = self.fin_queued.then(|| self.end());
         self.lost += self.board.mark_longer_lost(self.mss as u64, fin);
+        if let Some((since, rate)) = hole {
+            self.loss_rate = rate;
+            if self.undo.is_some_and(|undo| undo.began >= since) {
+                self.episode = None;
+                self.cc.on_spurious(now);
+                // The path was idle meanwhile: the window opens again step by step, not in one burst.
+                self.cc.on_idle_restart(now, now - since, self.rto());
+            }
+        }
         self.undo = None;
         self.probe_due = false;
         self.backoff = 0;
-        self.loss_rate = rate.unwrap_or(self.loss_rate);
         self.timeout_due = self.board.has_lost();
         self.rto_start = now;
         self.arm_loss_timer(now);
@@ -313,6 +337,7 @@ impl Sender {
         let copies = self.loss_rate.worthwhile_copies_of(outstanding);
         if copies < 2
             || outstanding == 0
+            || self.liveness.asks_alone()
             || self.nxt < self.end()
             || self.board.undelivered() > self.initial_window()
         {

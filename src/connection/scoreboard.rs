@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::congestion::RateSample;
+use super::congestion::{Fates, RateSample, Watch};
 use super::sent::{Delivery, Fate, Sent};
 use crate::time::Time;
 
@@ -33,6 +33,9 @@ pub(super) struct Scoreboard {
     delivered_at: Time,
     first_sent_at: Time,
     total_lost: u64,
+    watch: Watch,
+    /// Fates of watched transmissions since [`Scoreboard::take_watched`].
+    watched: Fates,
     /// Until `delivered` passes this, samples are limited by the application.
     app_limited_until: u64,
 }
@@ -52,6 +55,16 @@ impl Scoreboard {
 
     pub(super) const fn has_lost(&self) -> bool {
         self.lost_bytes > 0
+    }
+
+    /// From here on, [`Self::take_watched`] counts the fates of what `watch` covers.
+    pub(super) const fn watch(&mut self, watch: Watch) {
+        self.watch = watch;
+    }
+
+    /// What became known of the watched transmissions since the last call.
+    pub(super) fn take_watched(&mut self) -> Fates {
+        std::mem::take(&mut self.watched)
     }
 
     /// Segments in flight.
@@ -153,6 +166,11 @@ impl Scoreboard {
             };
         }
         None
+    }
+
+    /// What was lost leaves in the order of the stream, not of the losses.
+    pub(super) fn sort_lost(&mut self) {
+        self.lost.make_contiguous().sort_unstable();
     }
 
     fn split(&mut self, index: usize, max: u64) {
@@ -269,6 +287,12 @@ impl Scoreboard {
             }
         }
         self.delivered += sent.len();
+        if self.watch.covers(sent.sent_at) {
+            self.watched.acked += sent.len();
+            if sent.fate == Fate::Lost {
+                self.watched.lost = self.watched.lost.saturating_sub(sent.len());
+            }
+        }
         self.delivered_at = delivery.now;
         delivery.add(&sent);
         self.highest = self.highest.max(sent.end);
@@ -351,10 +375,12 @@ impl Scoreboard {
         debug_assert_eq!(segment.fate, Fate::Outstanding);
         segment.fate = Fate::Lost;
         let (len, start) = (segment.len(), segment.start);
+        let watched = u64::from(self.watch.covers(segment.sent_at));
         self.in_flight -= len;
         self.outstanding_segments -= 1;
         self.lost_bytes += len;
         self.total_lost += len;
+        self.watched.lost += len * watched;
         self.lost.push_back(start);
         len
     }

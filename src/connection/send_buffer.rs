@@ -10,35 +10,51 @@ pub(super) struct SendBuffer {
     base: u64,
     len: usize,
     limit: usize,
+    /// Acknowledged bytes before `base` still held, at most `keep` of them.
+    kept: usize,
+    keep: usize,
 }
 
 impl SendBuffer {
     /// `first`: the sequence number of the first byte of the stream.
     pub(super) fn new(first: u64, limit: usize) -> Self {
-        Self { ring: ByteRing::default(), base: first, len: 0, limit }
+        Self { ring: ByteRing::default(), base: first, len: 0, limit, kept: 0, keep: 0 }
     }
 
     /// Takes as much of `data` as fits and says how much.
     pub(super) fn write(&mut self, data: &[u8]) -> usize {
         let n = data.len().min(self.free());
-        self.ring.ensure(self.len + n);
-        self.ring.write_at(self.len, &data[..n]);
+        self.ring.ensure(self.kept + self.len + n);
+        self.ring.write_at(self.kept + self.len, &data[..n]);
         self.len += n;
         n
     }
 
-    /// Forgets the bytes before `seq`.
+    /// Acknowledged bytes are held from now on, the last `most` of them: a path-MTU probe repeats them.
+    pub(super) const fn keep(&mut self, most: usize) {
+        self.keep = most;
+    }
+
+    /// Acknowledged bytes still held.
+    pub(super) const fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// Forgets the bytes before `seq`, but for those to keep.
     pub(super) fn acknowledge(&mut self, seq: u64) {
         let n = usize::try_from(seq.saturating_sub(self.base)).map_or(self.len, |n| n.min(self.len));
-        self.ring.consume(n);
+        let kept = (self.kept + n).min(self.keep);
+        self.ring.consume(self.kept + n - kept);
+        self.kept = kept;
         self.base += n as u64;
         self.len -= n;
     }
 
     /// The `len` bytes from `seq`, in up to two pieces.
     pub(super) fn slices(&self, seq: u64, len: usize) -> (&[u8], &[u8]) {
-        let offset = usize::try_from(seq - self.base).expect("seq lies in the buffer");
-        debug_assert!(offset + len <= self.len);
+        let first = self.base - self.kept as u64;
+        let offset = usize::try_from(seq - first).expect("seq lies in the buffer");
+        debug_assert!(offset + len <= self.kept + self.len);
         self.ring.slices(offset, len)
     }
 
@@ -59,10 +75,11 @@ impl SendBuffer {
         self.limit
     }
 
-    /// Gives the memory of an empty buffer back.
+    /// Gives the memory of an empty buffer back, that of kept bytes too.
     pub(super) fn release(&mut self) {
         if self.len == 0 {
             self.ring.release();
+            self.kept = 0;
         }
     }
 
@@ -89,5 +106,25 @@ mod tests {
         assert_eq!(buffer.base(), buffer.end());
         buffer.release();
         assert_eq!(buffer.memory(), 0);
+    }
+
+    #[test]
+    fn keeps_the_last_acknowledged_bytes_if_asked_to() {
+        let data: Vec<u8> = (0..8192u32).map(|i| (i >> 3) as u8 ^ i as u8).collect();
+        let mut buffer = SendBuffer::new(1, 2000);
+        buffer.keep(300);
+        let mut written = 0;
+        for acked in (0..8192).step_by(100) {
+            buffer.acknowledge(1 + acked);
+            written += buffer.write(&data[written..]);
+            assert_eq!(buffer.kept(), acked.min(300) as usize);
+            assert_eq!((buffer.base(), buffer.free()), (1 + acked, 2000 - (written - acked as usize)));
+            let held = data[acked as usize - buffer.kept()..written].to_vec();
+            let (a, b) = buffer.slices(1 + acked - buffer.kept() as u64, held.len());
+            assert!([a, b].concat() == held, "{acked}");
+        }
+        buffer.acknowledge(u64::MAX);
+        buffer.release();
+        assert_eq!((buffer.kept(), buffer.memory()), (0, 0));
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::congestion::{AckSample, Controller};
 use super::corruption::Corruption;
+use super::ecn::Marking;
+use super::liveness::Liveness;
 use super::loss_rate::LossRate;
+use super::nonce::Nonces;
 use super::pacer::Pacer;
 use super::pmtud::Pmtud;
 use super::prr::Prr;
@@ -39,6 +42,7 @@ pub(super) struct Episode {
 /// What is needed to notice that the latest episode was a mistake (RFC 4015, RFC 5682, RFC 2883).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Undo {
+    pub(super) cause: Cause,
     /// SND.UNA when the episode began.
     pub(super) una: u64,
     pub(super) began: Time,
@@ -93,6 +97,8 @@ pub(super) struct AckEffect {
     pub(super) delivered: u64,
     /// Small segments arrive, large ones do not.
     pub(super) black_hole: bool,
+    /// A larger datagram was reported as arrived.
+    pub(super) grew: bool,
 }
 
 /// SEND variables of RFC 9293 3.3.1 (unwrapped) and the machinery of recovery.
@@ -113,6 +119,7 @@ pub(super) struct Sender {
     /// Largest payload of a segment, options subtracted.
     pub(super) mss: usize,
     pub(super) pmtud: Pmtud,
+    pub(super) liveness: Liveness,
     pub(super) buffer: SendBuffer,
     /// The application has finished: a FIN follows the buffered bytes.
     pub(super) fin_queued: bool,
@@ -150,19 +157,29 @@ pub(super) struct Sender {
     /// When the peer's last acceptable segment came.
     pub(super) last_heard: Time,
     pub(super) cwnd_limited: bool,
+    /// The flight up to here was limited by cwnd: ACKs of it that come in a row, nothing sent between them, all
+    /// tell of a full window.
+    limited_until: u64,
     /// The peer runs our extension: its longest ACK delay is known, timestamps are there.
     pub(super) extension: bool,
     /// The peer reports what it holds beyond holes.
     pub(super) sack: bool,
+    pub(super) ecn: Marking,
     pub(super) retransmitted: u64,
     pub(super) lost: u64,
     pub(super) rto_count: u64,
+    /// Tail loss probes that fell due.
+    pub(super) probe_count: u64,
+    /// Recoveries that turned out to be mistakes.
+    pub(super) undo_count: u64,
+    pub(super) rto_spurious: u64,
+    pub(super) bytes_retransmitted: u64,
 }
 
 impl Sender {
     pub(super) fn new(now: Time, config: &Config, identity: &Identity) -> Self {
         let mss = Terms::UNKNOWN.segment_payload(config.mtu.initial());
-        let secret = u64::from(identity.ts_offset) << 32 | u64::from(identity.iss.get());
+        let nonces = Nonces::new(u64::from(identity.ts_offset) << 32 | u64::from(identity.iss.get()));
         Self {
             space: SeqSpace::new(identity.iss),
             una: 0,
@@ -173,7 +190,8 @@ impl Sender {
             wl1: 0,
             wl2: 0,
             mss,
-            pmtud: Pmtud::new(config.mtu.initial(), secret),
+            pmtud: Pmtud::new(config.mtu.initial(), nonces),
+            liveness: Liveness::new(nonces),
             buffer: SendBuffer::new(1, config.send_buffer),
             fin_queued: false,
             board: Scoreboard::default(),
@@ -199,11 +217,17 @@ impl Sender {
             last_sent: now,
             last_heard: now,
             cwnd_limited: false,
+            limited_until: 0,
             extension: false,
             sack: false,
+            ecn: Marking::default(),
             retransmitted: 0,
             lost: 0,
             rto_count: 0,
+            probe_count: 0,
+            undo_count: 0,
+            rto_spurious: 0,
+            bytes_retransmitted: 0,
         }
     }
 
@@ -215,6 +239,11 @@ impl Sender {
     /// Our FIN is acknowledged.
     pub(super) const fn is_fin_acked(&self) -> bool {
         self.fin_queued && self.una == self.end()
+    }
+
+    /// Bytes of data that the peer holds: the FIN, which the scoreboard counts too, is none.
+    pub(super) fn delivered_data(&self) -> u64 {
+        self.board.delivered().saturating_sub(u64::from(self.is_fin_acked()))
     }
 
     /// Every byte of data is acknowledged (the FIN perhaps not).
@@ -241,7 +270,11 @@ impl Sender {
         echo_ms: Option<u64>,
     ) -> AckEffect {
         let prior_in_flight = self.board.in_flight();
-        let dsack = is_dsack(ack, blocks);
+        self.board.watch(self.cc.watch());
+        let duplicate = blocks.first().filter(|_| is_dsack(ack, blocks));
+        // A duplicate that we sent to learn the path's MTU tells nothing else.
+        let asked = duplicate.and_then(|(start, end)| self.pmtud.on_duplicate(now, *start, *end));
+        let dsack = duplicate.is_some() && asked.is_none();
         let mut delivery = self.board.delivery(now, self.rtt.min_rtt(), echo_ms);
         delivery.round_trip = self.rtt.srtt();
         let advanced = ack > self.una;
@@ -279,12 +312,12 @@ impl Sender {
             self.rto_start = now; // RFC 6298 5.3
         }
         self.arm_loss_timer(now);
-        AckEffect { advanced, delivered: delivery.bytes, black_hole }
+        AckEffect { advanced, delivered: delivery.bytes, black_hole, grew: asked == Some(true) }
     }
 
     /// `answers_duplicate`: what is delivered now arrived long ago, its own ACK was lost: no round trip.
     fn on_delivery(&mut self, now: Time, delivery: &Delivery, echo_ms: Option<u64>, answers_duplicate: bool) {
-        if answers_duplicate {
+        if answers_duplicate || self.liveness.hears_aside {
             // neither the record nor the echoed timestamp tells when the ACK was caused
         } else if let Some(rtt) = delivery.rtt {
             let expected = self.undelivered_segments() / 2;
@@ -303,7 +336,9 @@ impl Sender {
         self.size.on_intact(delivery.segments, delivery.bytes);
         self.note_delivered(now, delivery.segments);
         self.loss_rate.on_lost(delivery.copies_lost);
+        self.note_path_answer(now);
         self.backoff = 0;
+        self.ecn.on_delivered(delivery, self.mss as u64);
     }
 
     fn undelivered_segments(&self) -> u32 {
@@ -312,10 +347,16 @@ impl Sender {
 
     fn report(&mut self, now: Time, delivery: &Delivery, prior_in_flight: u64, found: Found, advanced: bool) {
         let rate = self.board.rate_sample(delivery);
+        if self.cwnd_limited {
+            self.limited_until = self.nxt;
+        }
         let sample = AckSample {
             newly_acked: delivery.bytes,
             newly_lost: found.lost,
             newly_corrupt: found.corrupt,
+            acked_sent_at: delivery.rated.map_or(Time::ZERO, |sent| sent.sent_at),
+            watched: self.board.take_watched(),
+            settled: self.board.oldest_outstanding().map_or(now, |sent| sent.sent_at),
             prior_in_flight,
             in_flight: self.board.in_flight(),
             rtt: delivery.rtt,
@@ -323,11 +364,12 @@ impl Sender {
             min_rtt: self.rtt.min_rtt(),
             delivered: self.board.delivered(),
             rate,
-            in_recovery: self.reduced && self.episode.is_some_and(|e| e.cause == Cause::Fast),
-            cwnd_limited: self.cwnd_limited,
+            in_recovery: (self.reduced && self.episode.is_some_and(|e| e.cause == Cause::Fast))
+                || self.ecn.is_reducing(self.una),
+            cwnd_limited: self.cwnd_limited || self.una < self.limited_until,
             snd_una: self.una,
             snd_nxt: self.nxt,
-            newly_ce: 0,
+            newly_ce: self.ecn.take_news(),
         };
         self.cc.on_ack(now, &sample);
         self.pacer.set_rate(now, self.cc.pacing_rate());
@@ -335,6 +377,15 @@ impl Sender {
         let (in_flight, mss) = (self.board.in_flight(), self.mss as u64);
         if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {
             prr.on_ack(delivery.bytes, in_flight, advanced && found.bytes() == 0, mss);
+        }
+    }
+
+    /// The connection is up; the handshake may have measured the path.
+    pub(super) fn on_handshake(&mut self, now: Time) {
+        let rtt = self.rtt.min_rtt();
+        if !rtt.is_zero() {
+            self.cc.on_handshake(now, rtt);
+            self.pacer.set_rate(now, self.cc.pacing_rate());
         }
     }
 

@@ -3,6 +3,8 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use super::ecn::EcnMode;
+
 /// Counters and gauges; `rtcp_stats` in the C header is made of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -42,6 +44,36 @@ pub struct Stats {
     pub max_datagram: u64,
     /// Retransmission timeouts fired.
     pub rto_count: u64,
+    /// Tail loss probes sent.
+    pub probe_count: u64,
+    /// Recoveries that turned out to be mistakes and were undone.
+    pub undo_count: u64,
+    /// Payload bytes that the peer is known to hold, cumulatively acknowledged or not.
+    pub bytes_delivered: u64,
+    /// Most recent round-trip time.
+    pub latest_rtt: Duration,
+    /// Bytes per second that sending is paced at; 0: it is not.
+    pub pacing_rate: u64,
+    /// Bytes per second that the path is thought to deliver; 0: not estimated.
+    pub bandwidth: u64,
+    /// Share of the latest transmissions that were lost, per mille.
+    pub loss_permille: u64,
+    /// Share of transmissions whose loss is not taken for congestion, per mille.
+    pub loss_floor_permille: u64,
+    /// The congestion controller's name.
+    pub controller: &'static str,
+    /// Its phase; "" if it has none.
+    pub phase: &'static str,
+    /// Congestion notification in use on what is sent.
+    pub ecn: EcnMode,
+    /// Data segments that arrived marked "congestion experienced".
+    pub packets_ce: u64,
+    /// Bytes that the peer reported as marked; from a plain peer one segment per round trip with marks.
+    pub bytes_ce: u64,
+    /// Recoveries begun by a timeout and found needless (Eifel, F-RTO, D-SACK).
+    pub rto_spurious: u64,
+    /// Stream bytes sent again, copies on purpose included.
+    pub bytes_retransmitted: u64,
 }
 
 impl AddAssign<&Self> for Stats {
@@ -58,5 +90,17 @@ impl AddAssign<&Self> for Stats {
         self.packets_dropped += other.packets_dropped;
         self.bytes_in_flight += other.bytes_in_flight;
         self.rto_count += other.rto_count;
+        self.probe_count += other.probe_count;
+        self.undo_count += other.undo_count;
+        self.bytes_delivered += other.bytes_delivered;
+        self.packets_ce += other.packets_ce;
+        self.bytes_ce += other.bytes_ce;
+        self.rto_spurious += other.rto_spurious;
+        self.bytes_retransmitted += other.bytes_retransmitted;
     }
+}
+
+/// A share, 0 to 1, in whole thousandths.
+pub(super) fn per_mille(share: f32) -> u64 {
+    (share.clamp(0.0, 1.0) * 1000.0).round() as u64
 }

@@ -43,6 +43,7 @@ impl Connection {
             self.rcv.acks.deadline(),
             self.persist.map(|(at, _)| at),
             self.path_deadline(),
+            self.liveness_deadline(),
             self.stalled_since.map(|since| since + self.config.user_timeout),
             self.keepalive_deadline(),
             self.idle_deadline(),
@@ -94,6 +95,7 @@ impl Connection {
         if self.state.may_transmit_data() {
             self.handle_loss(now);
             self.handle_path_timeout(now);
+            self.snd.liveness.handle_timeout(now);
         }
         if let Some((at, probes)) = self.persist
             && at <= now
@@ -105,11 +107,11 @@ impl Connection {
     }
 
     fn handle_loss(&mut self, now: Time) {
-        self.snd.paced_until = self.snd.paced_until.filter(|at| *at > now);
         let timeouts = self.snd.rto_count;
         self.snd.handle_loss_timeout(now);
         if self.snd.rto_count > timeouts {
             self.watch_black_hole(now);
+            self.watch_liveness(now);
         }
         if self.snd.rto_count > timeouts && self.state == State::LastAck && self.snd.is_data_acked() {
             self.last_ack_timeouts += 1;
@@ -149,6 +151,8 @@ impl Connection {
 
     /// After every input and command: derived deadlines follow from the state.
     pub(super) fn after(&mut self, now: Time) {
+        // What to send next, and how fast, may have changed: the pacer is asked again.
+        self.snd.paced_until = None;
         self.update_end();
         if self.state == State::FinWait2 && self.is_closed_by_app && self.time_wait_until == Time::MAX {
             self.time_wait_until = now + FIN_WAIT_2_ORPHANED;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// The impairments of one direction. `Default` is the perfect link.
 ///
-/// Probabilities are fractions from 0 to 1. The order of the stations a datagram passes: MTU hole, queue,
-/// serialiser, then the wire with outages, loss, bit errors, delay, swapping and duplication. So what the
+/// Probabilities are fractions from 0 to 1. The order of the stations a datagram passes: MTU hole, policer,
+/// queue, serialiser, then the wire with outages, loss, bit errors, delay, swapping and duplication. So what the
 /// wire loses has taken its share of the rate, as on a real link.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Impairments {
@@ -43,7 +43,16 @@ pub struct Impairments {
     /// Size of the drop-tail queue in bytes including `overhead_bytes` each; `None` is unlimited. The
     /// datagram in service counts; an empty queue takes a datagram of any size. Unused without a rate.
     pub queue_bytes: Option<usize>,
-    /// Added to every datagram's length for rate, queue and MTU; 28 makes them count IPv4 packets.
+    /// Active management of that queue, on top of its limit. Useless without a rate.
+    pub codel: Option<Codel>,
+    /// ECN step marking (as in RFC 8257): an ECN-capable datagram that finds more than so many bytes in the
+    /// queue, its own not counted, is marked.
+    pub mark_above_bytes: Option<usize>,
+    /// A middlebox behind the queue clears the ECN field: no mark arrives.
+    pub ecn_bleach: bool,
+    /// A token bucket before the queue.
+    pub policer: Option<Policer>,
+    /// Added to every datagram's length for rate, queue, policer and MTU; 28 makes them count IPv4 packets.
     pub overhead_bytes: usize,
     /// Datagrams that would leave the serialiser within one of these are lost.
     pub blackouts: Vec<Window>,
@@ -71,6 +80,10 @@ impl Default for Impairments {
             rate_bit_per_s: None,
             rate_steps: Vec::new(),
             queue_bytes: None,
+            codel: None,
+            mark_above_bytes: None,
+            ecn_bleach: false,
+            policer: None,
             overhead_bytes: 0,
             blackouts: Vec::new(),
             outage: None,
@@ -91,6 +104,34 @@ pub struct BurstLoss {
     pub loss_good: f64,
     /// Probability of loss while bad.
     pub loss_bad: f64,
+}
+
+/// CoDel (RFC 8289): once datagrams have waited for `target` or longer throughout an `interval`, they are
+/// dropped from the head of the queue at a growing rate until they no longer do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Codel {
+    /// The standing delay that is put up with; 5 ms by default.
+    pub target: Duration,
+    /// How long a worse one is; 100 ms by default, the order of a round trip.
+    pub interval: Duration,
+    /// ECN-capable datagrams are marked instead of dropped.
+    pub ecn: bool,
+}
+
+impl Default for Codel {
+    fn default() -> Self {
+        Self { target: Duration::from_millis(5), interval: Duration::from_millis(100), ecn: false }
+    }
+}
+
+/// A token bucket without a queue: what comes faster than `rate_bit_per_s` and does not fit into the bucket
+/// is dropped. The bucket is full at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policer {
+    /// Bits per second that refill the bucket.
+    pub rate_bit_per_s: u64,
+    /// What it holds; a datagram larger than this never passes.
+    pub bucket_bytes: usize,
 }
 
 /// From `at` on the rate is another one.

@@ -21,51 +21,41 @@ pub(super) struct Serialiser {
     next_step: usize,
 }
 
-/// What became of a packet at the serialiser.
-pub(super) enum Service {
-    /// Its last bit leaves at `sent`, after it has waited since it came until `started`.
-    Sent { started: Time, sent: Time },
-    /// The queue had no room.
-    QueueFull,
-    /// The rate is zero for ever.
-    Never,
-}
-
 impl Serialiser {
     /// Forgets which rate steps have passed, because there are others now. Packets in the queue keep theirs.
     pub(super) fn reset_steps(&mut self) {
         self.next_step = 0;
     }
 
-    pub(super) fn queued_bytes(&self) -> usize {
+    /// Bytes of the packets that have a place in the schedule and have not left by `now`.
+    pub(super) fn queued_bytes(&mut self, now: Time) -> usize {
+        self.drain(now);
         self.queued_bytes
     }
 
-    /// Queues a packet of `size` bytes that arrives at `now`.
-    pub(super) fn offer(
+    /// When a packet that arrived at `arrived` would be served next.
+    pub(super) fn free_at(&self, arrived: Time) -> Time {
+        self.busy_until.max(arrived)
+    }
+
+    /// Serves a packet of `size` bytes that came at `arrived` after all before it: when its service starts
+    /// and when its last bit leaves. `None`: the rate is zero for ever.
+    pub(super) fn serve(
         &mut self,
-        now: Time,
+        arrived: Time,
         size: usize,
-        limit: Option<usize>,
         rate: Option<u64>,
         steps: &[RateStep],
-    ) -> Service {
-        self.drain(now);
-        let occupied = self.queued_bytes.saturating_add(size);
-        if !self.queue.is_empty() && limit.is_some_and(|limit| occupied > limit) {
-            return Service::QueueFull;
-        }
-        let started = self.busy_until.max(now);
+    ) -> Option<(Time, Time)> {
+        let started = self.free_at(arrived);
         let carried = if started == self.busy_until { self.remainder } else { 0 };
-        let Some((sent, remainder)) = self.finish(started, carried, size, rate, steps) else {
-            return Service::Never;
-        };
+        let (sent, remainder) = self.finish(started, carried, size, rate, steps)?;
         (self.busy_until, self.remainder) = (sent, remainder);
-        if sent > now {
+        if sent > arrived {
             self.queue.push_back((sent, size));
-            self.queued_bytes = occupied;
+            self.queued_bytes = self.queued_bytes.saturating_add(size);
         }
-        Service::Sent { started, sent }
+        Some((started, sent))
     }
 
     fn drain(&mut self, now: Time) {

@@ -1,7 +1,8 @@
 //! The bad link: what one direction of a path does to datagrams, as a pure model.
 //!
-//! Time and chance are arguments. [`Link`] takes datagrams of any kind with an opaque tag, settles each
-//! one's fate when it arrives and gives the survivors back when they are due. The simulations run it in
+//! Time and chance are arguments. [`Link`] takes datagrams of any kind with an opaque tag and gives the
+//! survivors back when they are due. A datagram's luck is drawn when it comes in. A drop-tail queue lets its
+//! whole fate be settled then as well; under CoDel that waits until it leaves the queue. The simulations run it in
 //! virtual time, the `udpl` proxy in real time.
 //!
 //! ```
@@ -18,12 +19,16 @@
 //! assert_eq!((arrived.tag, &arrived.bytes[..]), ("from a to b", &b"hello"[..]));
 //! ```
 
+mod codel;
 mod faults;
 mod impairments;
 mod line;
 mod link;
+mod policer;
 mod rng;
+mod stats;
 
-pub use impairments::{BurstLoss, Impairments, Outage, RateStep, Window};
-pub use link::{Delivery, Link, LinkStats};
+pub use impairments::{BurstLoss, Codel, Impairments, Outage, Policer, RateStep, Window};
+pub use link::{Delivery, Link};
 pub use rng::Rng;
+pub use stats::LinkStats;

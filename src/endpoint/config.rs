@@ -32,6 +32,9 @@ pub struct EndpointConfig {
     pub bind: Option<String>,
     /// A bound UDP socket of the caller's to use instead; it is duplicated.
     pub socket: Option<RawFd>,
+    /// File for a trace of every connection, `%p` standing for the process id. `None`: what the environment
+    /// variable `RTCP_TRACE` names, if it is set; empty: no trace at all.
+    pub trace: Option<String>,
 }
 
 impl Default for EndpointConfig {
@@ -48,6 +51,7 @@ impl Default for EndpointConfig {
             offload: true,
             bind: None,
             socket: None,
+            trace: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ISN    25 bits MAC | 1 bit time bucket | 4 bits MSS class | SACK | zero checksum
-//! TSval  the clock, its low 14 bits replaced: 4 bits window scale | extension | its 8 flags | 1 spare
+//! TSval  the clock, its low 14 bits replaced: 4 bits window scale | extension | its 8 flags | ECN
 //! ```
 //! The MAC covers the tuple, the peer's ISN and all of the above, so that a stranger who did not see the
 //! SYN-ACK guesses it once in 2^25 tries.
@@ -68,7 +68,7 @@ impl Cookies {
                 (clock.wrapping_sub(behind), bits)
             }
             None => {
-                (offer.window_scale, offer.extension) = (None, None);
+                (offer.window_scale, offer.extension, offer.ecn) = (None, None, false);
                 (ts_now, 0)
             }
         };
@@ -100,6 +100,7 @@ impl Cookies {
             sack_permitted: state & 2 != 0,
             timestamp: segment.options.timestamps.map(|ts| ts.val),
             extension: None,
+            ecn: false,
             zero_checksum: state & 1 != 0,
         };
         if offer.timestamp.is_some() {
@@ -143,13 +144,15 @@ fn class_mss(class: usize) -> Option<u16> {
 
 fn pack_options(offer: &Offer) -> u32 {
     let scale = offer.window_scale.map_or(NO_WINDOW_SCALE, |scale| u32::from(scale.min(14)));
-    scale << 10 | u32::from(offer.extension.is_some()) << 9 | u32::from(offer.extension.unwrap_or(0)) << 1
+    let extension = u32::from(offer.extension.is_some()) << 9 | u32::from(offer.extension.unwrap_or(0)) << 1;
+    scale << 10 | extension | u32::from(offer.ecn)
 }
 
 fn unpack_options(bits: u32, offer: &mut Offer) {
     let scale = bits >> 10;
     offer.window_scale = (scale != NO_WINDOW_SCALE).then_some(scale as u8);
     offer.extension = (bits >> 9 & 1 != 0).then_some((bits >> 1) as u8);
+    offer.ecn = bits & 1 != 0;
 }
 
 #[cfg(test)]
@@ -180,10 +183,9 @@ mod tests {
     }
 
     fn offers() -> impl Strategy<Value = Offer> {
-        let bits =
-            (any::<bool>(), any::<bool>(), prop::option::of(any::<u32>()), prop::option::of(any::<u8>()));
+        let bits = (any::<[bool; 3]>(), prop::option::of(any::<u32>()), prop::option::of(any::<u8>()));
         (any::<u32>(), prop::option::of(88u16..), prop::option::of(0u8..=14), bits).prop_map(
-            |(isn, mss, window_scale, (sack_permitted, zero_checksum, timestamp, extension))| Offer {
+            |(isn, mss, window_scale, ([sack_permitted, ecn, zero_checksum], timestamp, extension))| Offer {
                 isn: SeqNum::new(isn),
                 window: 1,
                 mss,
@@ -191,6 +193,7 @@ mod tests {
                 sack_permitted,
                 timestamp: timestamp.map(|ts| ts >> 1),
                 extension,
+                ecn,
                 zero_checksum,
             },
         )
@@ -225,6 +228,7 @@ mod tests {
             sack_permitted: true,
             timestamp: Some(1),
             extension: Some(0),
+            ecn: true,
             zero_checksum: false,
         };
         let now = Time::ZERO + BUCKET * 10;
@@ -255,6 +259,7 @@ mod tests {
             sack_permitted: false,
             timestamp: None,
             extension: None,
+            ecn: true,
             zero_checksum: false,
         };
         assert_eq!(jar().bake(Time::ZERO, &key(), &offer, 0), None);

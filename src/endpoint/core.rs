@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar};
 
 use super::mux::{self, ConnId, Mux};
+use super::trace::Trace;
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
 use crate::udp::{Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, UdpIo, UdpSocket};
@@ -98,6 +99,7 @@ pub(super) struct Core {
     pub(super) descriptor_raised: bool,
     /// `recv` gathers here what goes to memory that may be uninitialised.
     pub(super) staging: Vec<u8>,
+    pub(super) trace: Option<Trace>,
     batch: ReceiveBatch,
     out: Vec<u8>,
     /// Made but not yet sent, with places in `out`.
@@ -124,6 +126,7 @@ impl Core {
             descriptor_used: false,
             descriptor_raised: false,
             staging: Vec::new(),
+            trace: None,
             batch: ReceiveBatch::new(),
             out: Vec::new(),
             unsent: Vec::new(),
@@ -153,6 +156,18 @@ impl Core {
             self.mux.handle_timeout(now);
         }
         self.flush(now, socket, signals);
+        self.write_trace();
+    }
+
+    /// What has happened to the connections since the last time, if that is traced.
+    pub(super) fn write_trace(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.write(&mut self.mux);
+            // The program may end as soon as its close returns.
+            if self.closed_until.is_some() {
+                trace.flush();
+            }
+        }
     }
 
     fn receive(&mut self, now: Time, socket: &UdpSocket) {

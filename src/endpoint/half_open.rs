@@ -122,11 +122,12 @@ impl HalfOpenTable {
         self.entries[index as usize].take()
     }
 
-    /// Notes that the SYN-ACK was sent once more, because the SYN came again, with this timestamp echoed.
-    pub(super) fn note_answered_again(&mut self, now: Time, key: &Key, echoed: Option<u32>) {
+    /// Notes that the SYN-ACK was sent once more, because the SYN came again, in answer to this `offer`.
+    pub(super) fn note_answered_again(&mut self, now: Time, key: &Key, offer: &Offer) {
         let Some(&index) = self.index.get(key) else { return };
         if let Some(entry) = &mut self.entries[index as usize] {
-            entry.offer.timestamp = echoed;
+            entry.offer = *offer;
+            entry.terms.ecn &= offer.ecn;
             entry.sent = now;
             entry.sent_count = entry.sent_count.saturating_add(1);
             self.timers.set(u32::from(index), entry.resend_at());
@@ -182,6 +183,7 @@ mod tests {
             sack_permitted: false,
             timestamp: None,
             extension: None,
+            ecn: false,
             zero_checksum: false,
         };
         let terms = Terms {
@@ -190,6 +192,7 @@ mod tests {
             sack: false,
             timestamps: false,
             extension,
+            ecn: false,
             zero_checksum: false,
         };
         HalfOpen {

@@ -7,6 +7,7 @@
 //! [`Endpoint`] is the mux with a socket: calls that wait, from any thread, with or without an I/O thread.
 //! One lock protects it and is never held across anything that blocks; `seat` says who drives.
 
+mod budget;
 mod call_error;
 mod close;
 mod config;
@@ -25,6 +26,7 @@ mod stateless;
 mod tests;
 mod time_wait_table;
 mod timers;
+mod trace;
 mod waker;
 
 pub use call_error::CallError;

@@ -7,6 +7,7 @@ use std::{fmt, io};
 use super::core::Core;
 use super::mux::{ConnId, ConnectOptions, Mux};
 use super::seat::{Alarm, Shared};
+use super::trace::Trace;
 use super::waker::Signals;
 use super::{CallError, Endpoint, EndpointConfig};
 use crate::connection;
@@ -129,11 +130,17 @@ impl Endpoint {
         let socket = Arc::new(socket);
         let port = socket.local_addr().port();
         let mut mux = Mux::new(config.mux(port, max_clients), seed);
+        let trace = Trace::open(config.trace.as_deref());
+        if trace.is_some() {
+            mux.begin_trace();
+        }
         let own = begin(&mut mux)?;
         let signals = Signals::new(Arc::clone(&socket), config.io_thread)
             .map_err(os("cannot make the descriptors of an endpoint"))?;
+        let mut core = Core::new(mux, config.io_thread);
+        core.trace = trace;
         let shared = Arc::new(Shared {
-            core: Mutex::new(Core::new(mux, config.io_thread)),
+            core: Mutex::new(core),
             io_thread: Condvar::new(),
             socket,
             signals: Arc::new(signals),

@@ -206,6 +206,7 @@ impl Shared {
     /// The end of every call: sends what it made, calls those it concerns, hands the seat on.
     pub(super) fn leave(&self, mut core: Guard<'_>) {
         self.flush(&mut core);
+        core.write_trace();
         core.call_satisfied();
         if core.seat == Seat::Free {
             core.call_heir();

@@ -1,10 +1,8 @@
-//! Answers to segments that belong to no connection, and how many of them.
+//! Answers to segments that belong to no connection.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use crate::time::Time;
 use crate::wire::{Extension, Flags, Integrity, Options, Segment, SeqNum, has_extension};
 
 /// The largest answer: a SYN-ACK with 40 bytes of options.
@@ -78,35 +76,6 @@ impl Replies {
     }
 }
 
-/// A token bucket: at most `BURST` resets at once and `PER_SECOND` in the long run.
-#[derive(Debug)]
-pub(super) struct ResetBudget {
-    tokens: u32,
-    refilled: Time,
-}
-
-impl ResetBudget {
-    const BURST: u32 = 256;
-    const PER_SECOND: u32 = 1000;
-
-    pub(super) const fn new() -> Self {
-        Self { tokens: Self::BURST, refilled: Time::ZERO }
-    }
-
-    pub(super) fn take(&mut self, now: Time) -> bool {
-        let interval = Duration::from_secs(1) / Self::PER_SECOND;
-        let earned =
-            (now.since(self.refilled).as_nanos() / interval.as_nanos()).min(u128::from(Self::BURST)) as u32;
-        if earned > 0 {
-            self.tokens = (self.tokens + earned).min(Self::BURST);
-            self.refilled = now;
-        }
-        let granted = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        granted
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,16 +129,6 @@ mod tests {
         assert!(has_extension(&bytes) && crc_ok(&bytes, 0) && checksum_ok(&bytes));
         let bytes = answer(&segment(Flags::ACK, b"", false)).unwrap();
         assert!(!has_extension(&bytes) && checksum_ok(&bytes));
-    }
-
-    #[test]
-    fn resets_are_rationed() {
-        let mut budget = ResetBudget::new();
-        let granted = |budget: &mut ResetBudget, now| (0..1000).filter(|_| budget.take(now)).count();
-        assert_eq!(granted(&mut budget, Time::ZERO), 256);
-        let later = Time::ZERO + Duration::from_millis(100);
-        assert_eq!(granted(&mut budget, later), 100);
-        assert_eq!(granted(&mut budget, later + Duration::from_secs(3600)), 256);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Endpoints on loopback: real sockets, real threads, both ways of driving.
 
+mod marks;
 mod threads;
 
 use std::sync::Arc;

@@ -124,7 +124,16 @@ impl Settings {
             offload: self.is_on(RTCP_OPT_OFFLOAD),
             bind: self.texts.get(&(RTCP_OPT_BIND as c_int)).cloned(),
             socket: RawFd::try_from(self.int(RTCP_OPT_SOCKET)).ok().filter(|&fd| fd >= 0),
+            trace: self.texts.get(&(RTCP_OPT_TRACE as c_int)).cloned(),
         })
+    }
+
+    fn algorithm(&self) -> Algorithm {
+        match self.int(RTCP_OPT_CONGESTION) {
+            n if n == RTCP_CC_CUBIC as i64 => Algorithm::Cubic,
+            n if n == RTCP_CC_FIXED as i64 => Algorithm::Fixed { window: self.size(RTCP_OPT_WINDOW) as u64 },
+            _ => Algorithm::Bbr,
+        }
     }
 
     fn connection_config(&self) -> connection::Config {
@@ -141,16 +150,13 @@ impl Settings {
             keepalive: limit(self.int(RTCP_OPT_KEEPALIVE_MS)),
             user_timeout: millis(self.int(RTCP_OPT_USER_TIMEOUT_MS)),
             nodelay: self.is_on(RTCP_OPT_NODELAY),
-            algorithm: if self.int(RTCP_OPT_CONGESTION) == RTCP_CC_FIXED as i64 {
-                Algorithm::Fixed { window: self.size(RTCP_OPT_WINDOW) as u64 }
-            } else {
-                Algorithm::Cubic
-            },
+            algorithm: self.algorithm(),
             integrity: match self.int(RTCP_OPT_INTEGRITY) {
                 0 => IntegrityMode::Off,
                 1 => IntegrityMode::Offer,
                 _ => IntegrityMode::Require,
             },
+            ecn: self.is_on(RTCP_OPT_ECN),
         }
     }
 }
@@ -236,8 +242,7 @@ pub unsafe extern "C" fn rtcp_config_free(cfg: *mut rtcp_config) {
 
 /// Sets an integer option. enum rtcp_option says for each what it means, in which unit, and its range.
 ///
-/// Errors: RTCP_EINVAL for NULL, an unknown option, one that is no integer, or a value outside rtcp_option_bounds();
-/// RTCP_ENOTSUP for RTCP_CC_BBR until it is built.
+/// Errors: RTCP_EINVAL for NULL, an unknown option, one that is no integer, or a value outside rtcp_option_bounds().
 /// Thread-safety: any thread, several at the same time.
 /// Blocks: never.
 ///
@@ -250,7 +255,7 @@ pub unsafe extern "C" fn rtcp_config_set_int(cfg: *mut rtcp_config, option: c_in
 }
 
 /// Sets a text option; the text, at most 256 bytes, is copied. RTCP_OPT_BIND takes "ip" or "ip:port", RTCP_OPT_ACK_TO
-/// "ip:port", with IPv6 in brackets where a port follows. Names are not looked up.
+/// "ip:port", with IPv6 in brackets where a port follows. Names are not looked up. RTCP_OPT_TRACE takes a file name.
 ///
 /// Errors: RTCP_EINVAL for NULL, an unknown option, one that takes no text, or a text that is not such an address.
 /// Thread-safety: any thread, several at the same time.
@@ -379,7 +384,7 @@ mod tests {
         assert_eq!(config.connection.connect_timeout, Duration::from_secs(30));
         assert_eq!(config.connection.user_timeout, Duration::from_secs(100));
         assert_eq!((config.connection.idle_timeout, config.connection.keepalive), (None, None));
-        assert_eq!(config.connection.algorithm, Algorithm::Cubic);
+        assert_eq!(config.connection.algorithm, Algorithm::Bbr);
         assert_eq!(config.connection.integrity, IntegrityMode::Offer);
         assert!(config.io_thread && config.offload && config.connection.nodelay);
         assert_eq!((config.socket, config.bind, config.ack_to), (None, None, None));
@@ -395,6 +400,7 @@ mod tests {
             (RTCP_OPT_INTEGRITY, 2),
             (RTCP_OPT_MTU, 548),
             (RTCP_OPT_SOCKET, 7),
+            (RTCP_OPT_ECN, 0),
         ];
         for (option, value) in ints {
             settings.set_int(option as c_int, value).unwrap();
@@ -409,7 +415,7 @@ mod tests {
             (config.connection.mtu, config.connection.max_receive_datagram),
             (PathMtu::Fixed(548), 1472)
         );
-        assert_eq!(config.socket, Some(7));
+        assert_eq!((config.socket, config.connection.ecn), (Some(7), false));
         assert_eq!(config.ack_to, Some("[2001:db8::1]:9".parse().unwrap()));
         assert_eq!(config.bind.as_deref(), Some("192.0.2.1"));
     }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::error::Failure;
 use super::live::on_handle;
 use super::raw;
+use super::types::rtcp_cc::*;
+use super::types::rtcp_cc_phase::{self, *};
 use super::types::rtcp_error::*;
 use super::types::{rtcp_handle, rtcp_stats};
-use crate::connection::Stats;
+use crate::connection::{EcnMode, Stats};
 
 /// More than any version of rtcp_stats will have: a larger size is no sizeof.
 const SIZE_MAX: usize = 4096;
@@ -35,7 +37,7 @@ pub unsafe extern "C" fn rtcp_get_stats(h: rtcp_handle, out: *mut rtcp_stats, si
         }
         let (stats, connections) = live.endpoint().stats(live.connection().ok())?;
         let stats = rtcp_stats { connections: connections as u64, ..(&stats).into() };
-        // SAFETY: not null; this function's contract is copy_sized's contract; 19 u64 have no padding.
+        // SAFETY: not null; this function's contract is copy_sized's contract; u64 fields alone have no padding.
         unsafe { raw::copy_sized(out, size, &stats) };
         Ok(RTCP_OK as c_int)
     })
@@ -63,10 +65,71 @@ impl From<&Stats> for rtcp_stats {
             mtu: stats.max_datagram,
             rto_count: stats.rto_count,
             connections: 0,
+            probe_count: stats.probe_count,
+            undo_count: stats.undo_count,
+            bytes_delivered: stats.bytes_delivered,
+            latest_rtt_us: micros(stats.latest_rtt),
+            pacing_rate: stats.pacing_rate,
+            bandwidth: stats.bandwidth,
+            loss_permille: stats.loss_permille,
+            loss_floor_permille: stats.loss_floor_permille,
+            cc: match stats.controller {
+                "bbr" => RTCP_CC_BBR as u64,
+                "cubic" => RTCP_CC_CUBIC as u64,
+                "fixed" => RTCP_CC_FIXED as u64,
+                _ => 0,
+            },
+            cc_phase: phase(stats.phase) as u64,
+            ecn: match stats.ecn {
+                EcnMode::Off => 0,
+                EcnMode::Classic => 1,
+                EcnMode::Accurate => 2,
+            },
+            packets_ce: stats.packets_ce,
+            bytes_ce: stats.bytes_ce,
+            rto_spurious: stats.rto_spurious,
+            bytes_retransmitted: stats.bytes_retransmitted,
         }
+    }
+}
+
+/// The number of a phase that a controller names.
+fn phase(name: &str) -> rtcp_cc_phase {
+    match name {
+        "slow-start" => RTCP_PHASE_SLOW_START,
+        "css" => RTCP_PHASE_CSS,
+        "avoidance" => RTCP_PHASE_AVOIDANCE,
+        "startup" => RTCP_PHASE_STARTUP,
+        "drain" => RTCP_PHASE_DRAIN,
+        "probe-bw-down" => RTCP_PHASE_PROBE_BW_DOWN,
+        "probe-bw-cruise" => RTCP_PHASE_PROBE_BW_CRUISE,
+        "probe-bw-refill" => RTCP_PHASE_PROBE_BW_REFILL,
+        "probe-bw-up" => RTCP_PHASE_PROBE_BW_UP,
+        "probe-rtt" => RTCP_PHASE_PROBE_RTT,
+        _ => RTCP_PHASE_NONE,
     }
 }
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Algorithm;
+
+    #[test]
+    fn every_controller_and_its_first_phase_have_a_number() {
+        for (algorithm, cc) in
+            [(Algorithm::Cubic, RTCP_CC_CUBIC), (Algorithm::Fixed { window: 1 }, RTCP_CC_FIXED)]
+        {
+            let controller = algorithm.build(1000);
+            let (controller, name) = (controller.name(), controller.phase());
+            let stats = rtcp_stats::from(&Stats { controller, phase: name, ..Stats::default() });
+            assert_eq!(stats.cc, cc as u64);
+            assert_eq!(stats.cc_phase == RTCP_PHASE_NONE as u64, name.is_empty(), "{controller}: {name}");
+        }
+        assert_eq!(rtcp_stats::from(&Stats::default()).cc, 0, "a receiver has none");
+    }
 }

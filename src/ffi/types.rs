@@ -59,9 +59,9 @@ pub enum rtcp_error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum rtcp_option {
     /// Largest UDP payload to send, bytes; 0 = discover (int, 0 or 548 to 65507; default 0). Discovery (RFC 8899) begins with
-    /// 1200 bytes, which every path is expected to carry. While data flows to a peer with the extension it tries larger sizes,
-    /// up to 1472 (IPv6: 1452) or what the peer announced, and goes back to 1200 when large datagrams vanish; towards a plain
-    /// peer it stays at 1200. Any other value is used as it is: if the path does not carry it, data does not arrive. ICMP is not
+    /// 1200 bytes, which every path is expected to carry. While data flows to a peer with the extension or SACK it tries larger
+    /// sizes, up to 1472 (IPv6: 1452) or what the peer announced; when large datagrams vanish it goes back to 1200, and to 548
+    /// if these vanish too. Any other value is used as it is: if the path does not carry it, data does not arrive. ICMP is not
     /// listened to, and datagrams are never fragmented. rtcp_stats.mtu tells the size in use. The peer is told that it may send
     /// up to 1472 bytes, or as much as this says if it is more.
     RTCP_OPT_MTU = 1,
@@ -82,8 +82,7 @@ pub enum rtcp_option {
     RTCP_OPT_IO_TIMEOUT_MS = 8,
     /// 1 (default) = the library runs its own I/O thread; 0 = the caller drives it by polling (int, 0 or 1).
     RTCP_OPT_IO_THREAD = 10,
-    /// Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_CUBIC). RTCP_ENOTSUP for RTCP_CC_BBR until it is
-    /// built.
+    /// Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_BBR).
     RTCP_OPT_CONGESTION = 11,
     /// Largest number of accepted connections a receiver keeps; 0 = accept none, only rtcp_receiver_connect() (int, 0 to
     /// 1,000,000; default 100,000).
@@ -111,6 +110,8 @@ pub enum rtcp_option {
     /// CRC-32C: 0 off, 1 offer (default), 2 require (int).
     RTCP_OPT_INTEGRITY = 22,
     /// Give up on a connection after this long without progress, ms (RFC 9293 R2; int, 1 to 2,147,483,647; default 100,000).
+    /// Until then an outage is waited out: a peer with the extension is asked every 250 ms or round trip for 10 s, then down to
+    /// every 5 s, and data goes on when it answers.
     RTCP_OPT_USER_TIMEOUT_MS = 23,
     /// A bound UDP socket to use instead of making one; duplicated, close yours when you like (int, a descriptor; default
     /// -1 = make one). For STUN before hole punching, socket activation, SO_MARK, SO_BINDTODEVICE. `host`/`port` of
@@ -118,6 +119,14 @@ pub enum rtcp_option {
     RTCP_OPT_SOCKET = 24,
     /// 1 (default) = small writes leave at once; 0 = Nagle's algorithm (int, 0 or 1; rtcp_set_int()).
     RTCP_OPT_NODELAY = 25,
+    /// File that a trace of every connection is appended to, one line of CSV per event; "%p" in it stands for the process id
+    /// (str; default: what the environment variable RTCP_TRACE names, unless the program is set-user-id; "" = no trace).
+    /// docs/tracing.md explains the columns, docs/plot_trace.py draws them. A file that cannot be written is warned of once and
+    /// disturbs nothing. Of the socket: rtcp_receiver_connect() takes no notice of it.
+    RTCP_OPT_TRACE = 27,
+    /// 1 (default) = explicit congestion notification (RFC 3168) with every peer that has it: routers mark packets where they
+    /// would drop them. Given up by itself on paths that do not carry marked packets. 0 = never (int, 0 or 1).
+    RTCP_OPT_ECN = 26,
 }
 
 /// Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: rtcp_receiver_poll() reports
@@ -182,12 +191,40 @@ pub enum rtcp_log_level {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum rtcp_cc {
-    /// BBR. Reserved: RTCP_ENOTSUP until it is built.
+    /// BBR (draft-ietf-ccwg-bbr, version 3), the default. Tells loss by chance from congestion.
     RTCP_CC_BBR = 1,
-    /// CUBIC (RFC 9438), the default.
+    /// CUBIC (RFC 9438).
     RTCP_CC_CUBIC = 2,
     /// No congestion control: a fixed window of RTCP_OPT_WINDOW bytes (not fair to others: for links that are yours alone).
     RTCP_CC_FIXED = 3,
+}
+
+/// What the congestion controller is doing: rtcp_stats.cc_phase. Later versions may add values.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum rtcp_cc_phase {
+    /// It has no phases, or one that this version has no number for.
+    RTCP_PHASE_NONE = 0,
+    /// CUBIC: the window doubles per round trip.
+    RTCP_PHASE_SLOW_START = 1,
+    /// CUBIC: the delay has risen, the window grows more slowly (conservative slow start, RFC 9406).
+    RTCP_PHASE_CSS = 2,
+    /// CUBIC: congestion avoidance.
+    RTCP_PHASE_AVOIDANCE = 3,
+    /// BBR: the rate doubles per round trip.
+    RTCP_PHASE_STARTUP = 4,
+    /// BBR: the queue that start-up made drains.
+    RTCP_PHASE_DRAIN = 5,
+    /// BBR: slower than the path, to leave room.
+    RTCP_PHASE_PROBE_BW_DOWN = 6,
+    /// BBR: at the path's rate.
+    RTCP_PHASE_PROBE_BW_CRUISE = 7,
+    /// BBR: fills the path before it probes.
+    RTCP_PHASE_PROBE_BW_REFILL = 8,
+    /// BBR: faster than the path, to see whether there is more.
+    RTCP_PHASE_PROBE_BW_UP = 9,
+    /// BBR: almost nothing in flight, to measure the empty path's round trip.
+    RTCP_PHASE_PROBE_RTT = 10,
 }
 
 /// Opaque. Create with rtcp_config_new(), free with rtcp_config_free().
@@ -249,6 +286,37 @@ pub struct rtcp_stats {
     pub rto_count: u64,
     /// Live connections (1 for a connection).
     pub connections: u64,
+    /// Tail loss probes sent.
+    pub probe_count: u64,
+    /// Loss recoveries that turned out to be mistakes and were undone.
+    pub undo_count: u64,
+    /// Payload bytes that the peer is known to hold, acknowledged in order or not.
+    pub bytes_delivered: u64,
+    /// Most recent round-trip time, microseconds.
+    pub latest_rtt_us: u64,
+    /// What sending is paced at, bytes per second; 0 = not paced.
+    pub pacing_rate: u64,
+    /// What the path is thought to deliver, bytes per second; 0 = the congestion controller does not estimate it.
+    pub bandwidth: u64,
+    /// Share of the last 64 packets or so that were lost, per mille (0 to 1000).
+    pub loss_permille: u64,
+    /// Share of packets whose loss is not taken for congestion, per mille; 0 = none, or not estimated.
+    pub loss_floor_permille: u64,
+    /// The congestion controller, one of enum rtcp_cc; 0 for a receiver.
+    pub cc: u64,
+    /// What it is doing, one of enum rtcp_cc_phase.
+    pub cc_phase: u64,
+    /// Explicit congestion notification on what is sent: 0 = not in use (not agreed on, or the path does not carry it), 1 = as in
+    /// RFC 3168, 2 = with a count of marked bytes (the peer has the extension). 0 for a receiver.
+    pub ecn: u64,
+    /// Data packets that arrived marked "congestion experienced".
+    pub packets_ce: u64,
+    /// Bytes that the peer reported as marked; with `ecn` 1 an estimate, one packet for each round trip with marks.
+    pub bytes_ce: u64,
+    /// Recoveries begun by a retransmission timeout and found needless: what it waited for was only late.
+    pub rto_spurious: u64,
+    /// Application bytes sent again. What was sent for each byte that arrived: (bytes_acked + bytes_retransmitted) / bytes_acked.
+    pub bytes_retransmitted: u64,
 }
 
 /// What happened to one connection: at most one record for each in one rtcp_receiver_poll(). Layout never changes.

@@ -6,12 +6,14 @@
 //!   call (GSO), one [`UdpIo::receive`] may bring 32 such buffers (GRO).
 //! * [`Poller`] waits for socket, timer and wake-up at once and is itself one descriptor to wait for.
 //! * [`WaitSet`] waits for many descriptors and [`Termination`] for Ctrl-C: what the `udpl` program needs.
+//! * [`LineFile`] is where a trace is written to.
 //! * [`now`], [`resolve()`], [`seed`], [`fork_generation`] and [`spawn`] are one function each.
 
 mod clock;
 mod datagram;
 mod fork;
 mod icmp;
+mod line_file;
 mod options;
 mod poller;
 mod random;
@@ -27,6 +29,7 @@ pub use clock::now;
 pub use datagram::{Ecn, ReceiveBatch, Received, Transmit};
 pub use fork::fork_generation;
 pub use icmp::{IcmpError, IcmpKind};
+pub use line_file::{LineFile, trace_path};
 pub use poller::{Interest, Poller, Ready};
 pub use random::seed;
 pub use resolve::resolve;

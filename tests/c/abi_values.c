@@ -47,6 +47,8 @@ IS(RTCP_OPT_INTEGRITY, 22);
 IS(RTCP_OPT_USER_TIMEOUT_MS, 23);
 IS(RTCP_OPT_SOCKET, 24);
 IS(RTCP_OPT_NODELAY, 25);
+IS(RTCP_OPT_TRACE, 27);
+IS(RTCP_OPT_ECN, 26);
 
 IS(RTCP_EVENT_READABLE, 1);
 IS(RTCP_EVENT_WRITABLE, 2);
@@ -71,6 +73,18 @@ IS(RTCP_LOG_TRACE, 5);
 IS(RTCP_CC_BBR, 1);
 IS(RTCP_CC_CUBIC, 2);
 IS(RTCP_CC_FIXED, 3);
+
+IS(RTCP_PHASE_NONE, 0);
+IS(RTCP_PHASE_SLOW_START, 1);
+IS(RTCP_PHASE_CSS, 2);
+IS(RTCP_PHASE_AVOIDANCE, 3);
+IS(RTCP_PHASE_STARTUP, 4);
+IS(RTCP_PHASE_DRAIN, 5);
+IS(RTCP_PHASE_PROBE_BW_DOWN, 6);
+IS(RTCP_PHASE_PROBE_BW_CRUISE, 7);
+IS(RTCP_PHASE_PROBE_BW_REFILL, 8);
+IS(RTCP_PHASE_PROBE_BW_UP, 9);
+IS(RTCP_PHASE_PROBE_RTT, 10);
 
 IS(sizeof(rtcp_handle), 8);
 IS(sizeof(rtcp_ssize), sizeof(void *));
@@ -103,8 +117,23 @@ AT(rtcp_stats, peer_window, 120);
 AT(rtcp_stats, mtu, 128);
 AT(rtcp_stats, rto_count, 136);
 AT(rtcp_stats, connections, 144);
+AT(rtcp_stats, probe_count, 152);
+AT(rtcp_stats, undo_count, 160);
+AT(rtcp_stats, bytes_delivered, 168);
+AT(rtcp_stats, latest_rtt_us, 176);
+AT(rtcp_stats, pacing_rate, 184);
+AT(rtcp_stats, bandwidth, 192);
+AT(rtcp_stats, loss_permille, 200);
+AT(rtcp_stats, loss_floor_permille, 208);
+AT(rtcp_stats, cc, 216);
+AT(rtcp_stats, cc_phase, 224);
+AT(rtcp_stats, ecn, 232);
+AT(rtcp_stats, packets_ce, 240);
+AT(rtcp_stats, bytes_ce, 248);
+AT(rtcp_stats, rto_spurious, 256);
+AT(rtcp_stats, bytes_retransmitted, 264);
 /* sizeof(rtcp_stats) may grow: it is passed to rtcp_get_stats(). */
-_Static_assert(sizeof(rtcp_stats) >= 152, "rtcp_stats lost a field");
+_Static_assert(sizeof(rtcp_stats) >= 272, "rtcp_stats lost a field");
 
 _Static_assert(RTCP_VERSION_NUMBER ==
                    ((RTCP_VERSION_MAJOR << 16) | (RTCP_VERSION_MINOR << 8) | RTCP_VERSION_PATCH),

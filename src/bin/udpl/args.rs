@@ -1,6 +1,6 @@
 //! The command line.
 
-use rtcp::emulator::{BurstLoss, Impairments, Outage, RateStep, Window};
+use rtcp::emulator::{BurstLoss, Codel, Impairments, Outage, Policer, RateStep, Window};
 use rtcp::time::Time;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
@@ -43,7 +43,11 @@ impairments:
   --rate-step AT_S,N           change the rate to N at AT_S; repeatable; 0 stops the link
   --queue BYTES                drop-tail queue in front of the rate, datagram in service included
                                (default with a rate: 100 ms of it, at least 8192)
-  --overhead BYTES             count so much more per datagram for rate, queue and MTU (default 0)
+  --codel TARGET_MS,INTERVAL_MS
+                               manage that queue with CoDel (RFC 8289, which proposes 5,100): drop from
+                               its head once datagrams have waited so long throughout an interval
+  --policer N,BYTES            drop what comes faster than N kbit/s and exceeds a bucket of BYTES; no queue
+  --overhead BYTES             count so much more per datagram for rate, queue, policer and MTU (default 0)
   --blackout FROM_S,LENGTH_S   lose everything for a while; repeatable
   --outage EVERY_S,LENGTH_S    lose everything in the last LENGTH_S of every EVERY_S
   --mtu BYTES                  swallow larger datagrams
@@ -178,6 +182,8 @@ fn impair(
             what.rate_steps.sort_by_key(|step| step.at);
         }
         "queue" => what.queue_bytes = Some(number(shown, &value("BYTES")?, "a whole number of bytes")?),
+        "codel" => what.codel = Some(codel(shown, &value(CODEL_FORM)?)?),
+        "policer" => what.policer = Some(policer(shown, &value(POLICER_FORM)?)?),
         "overhead" => what.overhead_bytes = number(shown, &value("BYTES")?, "a whole number of bytes")?,
         "blackout" => {
             let text = value("FROM_S,LENGTH_S")?;
@@ -280,6 +286,23 @@ fn burst_loss(name: &str, text: &str) -> Result<BurstLoss, String> {
     Ok(BurstLoss { mean_good, mean_bad, loss_bad: loss(0, 1.0)?, loss_good: loss(1, 0.0)? })
 }
 
+const CODEL_FORM: &str = "TARGET_MS,INTERVAL_MS";
+
+fn codel(name: &str, text: &str) -> Result<Codel, String> {
+    let (target, interval) = pair(name, text, CODEL_FORM)?;
+    // The sockets of the proxy do not carry the ECN field, so there is nobody to mark.
+    Ok(Codel { target: millis(name, target)?, interval: millis(name, interval)?, ecn: false })
+}
+
+const POLICER_FORM: &str = "N,BYTES";
+
+fn policer(name: &str, text: &str) -> Result<Policer, String> {
+    let (rate, bucket) = pair(name, text, POLICER_FORM)?;
+    let kbit = within(name, rate, 0.0..=1e9, "kbit/s from 0 to 1000000000")?;
+    let bucket_bytes = number(name, bucket, "a whole number of bytes for the bucket")?;
+    Ok(Policer { rate_bit_per_s: (kbit * 1e3) as u64, bucket_bytes })
+}
+
 fn address(name: &str, text: &str) -> Result<SocketAddr, String> {
     let advice = "give ADDR:PORT, as in 127.0.0.1:5000 or [::1]:5000";
     let mut found = text.to_socket_addrs().map_err(|error| format!("--{name} {text}: {error}; {advice}"))?;
@@ -373,6 +396,18 @@ mod tests {
     }
 
     #[test]
+    fn queue_management_and_policing_read_as_pairs() {
+        let options = run("--codel 20,200 --policer 1500,64000 --back-codel=5,100").unwrap();
+        let codel = |target, interval| {
+            let ms = Duration::from_millis;
+            Some(Codel { target: ms(target), interval: ms(interval), ecn: false })
+        };
+        let policer = Policer { rate_bit_per_s: 1_500_000, bucket_bytes: 64_000 };
+        assert_eq!((options.forward.codel, options.forward.policer), (codel(20, 200), Some(policer)));
+        assert_eq!(options.back.unwrap().codel, codel(5, 100));
+    }
+
+    #[test]
     fn an_error_names_the_argument_the_value_and_the_remedy() {
         let table = [
             ("--loss 150", "--loss 150: out of range; give a percentage from 0 to 100"),
@@ -383,6 +418,11 @@ mod tests {
             ("--back '--loss 101'", "--loss 101: out of range; give a percentage from 0 to 100"),
             ("--json=1", "--json=1: it takes no value; give --json alone"),
             ("--late 5", "--late 5: only one value; give PERCENT,MS"),
+            ("--codel 5", "--codel 5: only one value; give TARGET_MS,INTERVAL_MS"),
+            ("--codel 5,-1", "--codel -1: out of range; give milliseconds from 0 to 1000000000"),
+            ("--policer 1000", "--policer 1000: only one value; give N,BYTES"),
+            ("--policer x,9", "--policer x: give kbit/s from 0 to 1000000000"),
+            ("--back-policer 1,x", "--back-policer x: give a whole number of bytes for the bucket"),
             ("--lose 5", "--lose is no option; see --help for those there are"),
             ("--to 127.0.0.1:0", "--to 127.0.0.1:0: nobody is at port 0; give the port to send to"),
             ("5", "`5` is not expected here; every argument is --NAME VALUE (see --help)"),

@@ -4,10 +4,9 @@ use crate::proxy::Direction;
 use std::fmt::Write;
 
 /// Every count of a direction by its name.
-fn counts(direction: &Direction) -> [(&'static str, u64); 19] {
+fn counts(direction: &Direction) -> [(&'static str, u64); 24] {
     let stats = direction.stats();
     let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    let served = stats.packets_in - stats.queue_dropped - stats.mtu_dropped;
     [
         ("in", stats.packets_in),
         ("bytes_in", stats.bytes_in),
@@ -18,7 +17,11 @@ fn counts(direction: &Direction) -> [(&'static str, u64); 19] {
         ("burst_lost", stats.burst_lost),
         ("blackout_dropped", stats.blackout_dropped),
         ("queue_dropped", stats.queue_dropped),
+        ("aqm_dropped", stats.aqm_dropped),
+        ("policed", stats.policed),
         ("mtu_dropped", stats.mtu_dropped),
+        ("ce_marked", stats.ce_marked),
+        ("ce_bleached", stats.ce_bleached),
         ("duplicated", stats.duplicated),
         ("corrupted", stats.corrupted),
         ("bits_flipped", stats.bits_flipped),
@@ -26,7 +29,8 @@ fn counts(direction: &Direction) -> [(&'static str, u64); 19] {
         ("reordered", stats.reordered),
         ("overrun", direction.overrun),
         ("unsent", direction.unsent),
-        ("queue_delay_mean_us", micros(stats.queue_delay_sum) / served.max(1)),
+        ("served", stats.served),
+        ("queue_delay_mean_us", micros(stats.queue_delay_mean())),
         ("queue_delay_max_us", micros(stats.queue_delay_max)),
     ]
 }

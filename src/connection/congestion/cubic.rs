@@ -11,6 +11,8 @@ use crate::time::Time;
 
 const C: f64 = 0.4; // segments/s^3, RFC 9438 section 5
 const BETA: f64 = 0.7; // RFC 9438 section 4.6
+/// After a mark: who marks keeps a short queue, which a deeper cut would leave empty (RFC 8511 section 3.1).
+const BETA_ECN: f64 = 0.85;
 /// RFC 9438 section 4.3: the additive increase that makes a flow with `BETA` take what Reno would.
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 /// Bytes. Four times the largest window that a TCP header can offer; more cannot be used.
@@ -27,6 +29,8 @@ pub(super) struct Cubic {
     state: State,
     /// What the last reduction took, until it is undone or can no longer be.
     undo: Option<State>,
+    /// What the last mark's reduction took, and the SND.NXT up to which a loss belongs to the same event.
+    marked: Option<(State, u64)>,
     flight: FlightSize,
     /// Highest cumulative acknowledgement seen.
     snd_una: u64,
@@ -133,7 +137,15 @@ impl Cubic {
             hystart: HyStart::default(),
             in_timeout_recovery: false,
         };
-        Self { mss, state, undo: None, flight: FlightSize::default(), snd_una: 0, timeout_una: None }
+        Self {
+            mss,
+            state,
+            undo: None,
+            marked: None,
+            flight: FlightSize::default(),
+            snd_una: 0,
+            timeout_una: None,
+        }
     }
 
     fn mss(&self) -> f64 {
@@ -205,7 +217,8 @@ impl Cubic {
 
     /// RFC 9438 sections 4.6 and 4.7, without cwnd: returns the new window before its lower bound.
     fn reduce(&mut self, event: &CongestionEvent) -> f64 {
-        let reduced = self.flight.get(event, self.state.cwnd) * BETA;
+        let beta = if event.ecn { BETA_ECN } else { BETA };
+        let reduced = self.flight.get(event, self.state.cwnd) * beta;
         let floor = 2.0 * self.mss();
         let state = &mut self.state;
         // Fast convergence: a flow that lost ground since its last reduction leaves room for others.
@@ -249,6 +262,11 @@ impl Controller for Cubic {
     fn on_congestion_event(&mut self, _now: Time, event: &CongestionEvent) {
         // A mark is never spurious, and undoing an older loss would take its reduction back too.
         self.undo = (!event.ecn).then(|| self.state.clone());
+        match self.marked.take() {
+            // RFC 3168 section 6.1.2: one reduction for what one window of data met; the loss sets its depth.
+            Some((before, end)) if !event.ecn && self.snd_una < end => self.state = before,
+            _ => self.marked = event.ecn.then(|| (self.state.clone(), event.snd_nxt)),
+        }
         let reduced = self.reduce(event);
         // RFC 9438 section 4.6: at least 2 MSS after a loss, 1 MSS after a mark.
         let floor = if event.ecn { self.mss() } else { 2.0 * self.mss() };
@@ -290,6 +308,13 @@ impl Controller for Cubic {
         self.timeout_una = None;
     }
 
+    fn on_path_restored(&mut self, _now: Time) {
+        // Nothing has left for longer than an RTO, so that RFC 5681 section 4.1 holds: what a new connection
+        // may send at once is safe. ssthresh stays where the timeout put it.
+        let restart = initial_window(self.mss).min(self.state.ssthresh);
+        self.set_cwnd(self.state.cwnd.max(restart));
+    }
+
     fn on_idle_restart(&mut self, now: Time, idle: Duration, rto: Duration) {
         if let Some(epoch) = &mut self.state.epoch {
             epoch.updated_at = now;
@@ -324,6 +349,16 @@ impl Controller for Cubic {
 
     fn wants_prr(&self) -> bool {
         true
+    }
+
+    fn phase(&self) -> &'static str {
+        if self.state.cwnd >= self.state.ssthresh {
+            "avoidance"
+        } else if self.state.ssthresh.is_infinite() && self.state.hystart.is_conservative() {
+            "css"
+        } else {
+            "slow-start"
+        }
     }
 }
 

@@ -45,6 +45,11 @@ pub(super) struct HyStart {
 }
 
 impl HyStart {
+    /// Conservative slow start is in progress.
+    pub(super) const fn is_conservative(&self) -> bool {
+        self.css.is_some()
+    }
+
     /// Takes the RTT sample of one ACK, if it has one, and says how the window may grow on that ACK.
     pub(super) fn on_ack(&mut self, snd_una: u64, snd_nxt: u64, rtt: Option<Duration>) -> Phase {
         let window_end = *self.window_end.get_or_insert(snd_nxt);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::time::Time;
 
+mod bbr;
 mod cubic;
 mod fixed;
 mod hystart;
@@ -12,8 +13,10 @@ mod hystart;
 /// Which controller a connection uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
-    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406) and the initial window of RFC 6928.
+    /// BBR (draft-ietf-ccwg-bbr, version 3), which tells loss by chance from congestion.
     #[default]
+    Bbr,
+    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406) and the initial window of RFC 6928.
     Cubic,
     /// A window that never moves. It ignores every sign of congestion: for private links only.
     Fixed {
@@ -28,6 +31,7 @@ impl Algorithm {
     #[must_use]
     pub fn build(self, mss: u32) -> Box<dyn Controller> {
         match self {
+            Self::Bbr => Box::new(bbr::Bbr::new(mss)),
             Self::Cubic => Box::new(cubic::Cubic::new(mss)),
             Self::Fixed { window } => Box::new(fixed::Fixed::new(window, mss)),
         }
@@ -53,15 +57,56 @@ pub struct RateSample {
     pub lost: u64,
 }
 
-/// What one arriving acknowledgement says.
+/// Transmissions sent after one moment and not after another.
 #[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// Sent after this...
+    pub after: Time,
+    /// ...and not after this.
+    pub until: Time,
+}
+
+impl Watch {
+    /// Covers nothing.
+    pub const NOTHING: Self = Self { after: Time::MAX, until: Time::ZERO };
+
+    /// Whether a transmission sent at `at` is one of them.
+    #[must_use]
+    pub fn covers(&self, at: Time) -> bool {
+        at > self.after && at <= self.until
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::NOTHING
+    }
+}
+
+/// What became of transmissions, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fates {
+    /// Delivered.
+    pub acked: u64,
+    /// Marked lost.
+    pub lost: u64,
+}
+
+/// What one arriving acknowledgement says.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct AckSample {
     /// Bytes newly acknowledged, cumulatively or by SACK.
     pub newly_acked: u64,
-    /// Bytes newly marked lost while this acknowledgement was processed, without `newly_corrupt`.
+    /// Bytes newly marked lost while this acknowledgement was processed, less those that arrived corrupt.
     pub newly_lost: u64,
-    /// Bytes newly found lost to corruption, as the peer reports it: no sign of congestion.
+    /// Bytes newly marked lost that the peer reports to have received corrupt.
     pub newly_corrupt: u64,
+    /// When the newest of the newly acknowledged transmissions was sent.
+    pub acked_sent_at: Time,
+    /// What became known of the transmissions that [`Controller::watch`] names.
+    pub watched: Fates,
+    /// Everything sent before this moment is delivered or marked lost.
+    pub settled: Time,
     /// Bytes in flight before this acknowledgement.
     pub prior_in_flight: u64,
     /// Bytes in flight now.
@@ -76,7 +121,8 @@ pub struct AckSample {
     pub delivered: u64,
     /// Delivery-rate sample.
     pub rate: RateSample,
-    /// A loss-recovery episode is in progress (after this ACK was processed).
+    /// A loss-recovery episode is in progress (after this ACK was processed), or the round trip that follows
+    /// an [`on_congestion_event`](Controller::on_congestion_event) for a mark.
     pub in_recovery: bool,
     /// The flight was limited by the window (cwnd), not by the application or the peer's window, since
     /// the last ACK. Growth is only earned then (RFC 7661 in spirit).
@@ -108,13 +154,16 @@ pub struct CongestionEvent {
 /// No call panics, whatever its arguments. When one ACK both reports a loss and covers new data, either
 /// order of [`Controller::on_congestion_event`] and [`Controller::on_ack`] is right.
 pub trait Controller: Debug + Send {
-    /// Name for statistics and logs: "cubic", "fixed".
+    /// Name for statistics and logs: "bbr", "cubic", "fixed".
     fn name(&self) -> &'static str;
+    /// The handshake took `rtt`; nothing else was sent so far.
+    fn on_handshake(&mut self, _now: Time, _rtt: Duration) {}
     /// `bytes` were just sent; `in_flight` includes them.
     fn on_sent(&mut self, now: Time, bytes: u64, in_flight: u64);
     /// An acknowledgement that covered new data, or marked data lost, arrived.
     fn on_ack(&mut self, now: Time, ack: &AckSample);
-    /// Fast recovery begins (once per episode).
+    /// Fast recovery begins (once per episode); or, if [`Self::wants_prr`], marks came and no other event was
+    /// told in the round trip before. All controllers find marks in [`AckSample::newly_ce`].
     fn on_congestion_event(&mut self, now: Time, event: &CongestionEvent);
     /// Recovery, be it after a loss or a timeout, ended: everything up to the episode's `snd_nxt` is
     /// acknowledged.
@@ -125,11 +174,19 @@ pub trait Controller: Debug + Send {
     fn on_retransmission_timeout(&mut self, now: Time, event: &CongestionEvent);
     /// The last congestion event or timeout was spurious (Eifel, F-RTO, D-SACK): restore what it took.
     fn on_spurious(&mut self, now: Time);
+    /// The path answers again after it has carried nothing for two timeouts and longer: an outage, which is no
+    /// sign of congestion. `on_retransmission_timeout` was called when it began, and nothing but PROBEs was
+    /// sent since the second; [`Controller::on_spurious`] may still follow.
+    fn on_path_restored(&mut self, _now: Time) {}
     /// Sending resumes after nothing was in flight for `idle` (RFC 5681 section 4.1, RFC 7661). Call it
     /// however short that was: idle time must not count as time in which the window could have grown.
     fn on_idle_restart(&mut self, now: Time, idle: Duration, rto: Duration);
     /// The largest payload of a segment changed.
     fn on_mss(&mut self, mss: u32);
+    /// Transmissions whose fates [`AckSample::watched`] is to count; asked for before each ACK.
+    fn watch(&self) -> Watch {
+        Watch::NOTHING
+    }
     /// Congestion window in bytes; at least one MSS.
     fn cwnd(&self) -> u64;
     /// Slow-start threshold in bytes; `u64::MAX` while unknown.
@@ -139,4 +196,17 @@ pub trait Controller: Debug + Send {
     /// Proportional rate reduction (RFC 9937) applies during recovery. False for controllers that set
     /// cwnd themselves at every moment (fixed, BBR).
     fn wants_prr(&self) -> bool;
+    /// What the controller is doing, for statistics and traces: "slow-start", "probe-bw-up"; "" if it has no
+    /// phases. Lower case, without commas.
+    fn phase(&self) -> &'static str {
+        ""
+    }
+    /// Bytes per second that the path is thought to deliver; None: not estimated.
+    fn bandwidth(&self) -> Option<u64> {
+        None
+    }
+    /// Share of transmissions, 0 to 1, whose loss is not taken for congestion; None: not estimated.
+    fn loss_floor(&self) -> Option<f32> {
+        None
+    }
 }

@@ -1,18 +1,24 @@
 //! White-box tests of one connection against another, in virtual time.
 
+mod blackout;
 mod closing;
 mod corruption;
+mod cubic;
+mod ecn;
 mod farewell;
 mod flow;
 mod handshake;
 mod hostile;
 mod liveness;
+mod loss;
 mod pacing;
 mod pair;
 mod pmtud;
+mod pmtud_plain;
 mod recovery;
 mod resets;
 mod scoreboard;
 mod seed_link;
 mod solo;
+mod trace;
 mod transfer;

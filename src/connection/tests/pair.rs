@@ -37,7 +37,7 @@ pub(super) struct Pair {
     pub(super) trace: bool,
 }
 
-pub(super) fn ms(n: u64) -> Duration {
+pub(super) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 

@@ -321,18 +321,6 @@ fn a_late_echo_of_an_earlier_try_is_as_good() {
     assert_eq!(solo.conn.stats().max_datagram, 1452);
 }
 
-#[test]
-fn a_plain_peer_is_never_probed() {
-    for peer in [Peer::Plain, Peer::Bare] {
-        let (mut solo, nonce) = probing(peer);
-        assert_eq!(nonce, None);
-        for (_, sent) in solo.run(ms(30_000)) {
-            assert!(sent.bytes().len() <= 1200);
-        }
-        assert_eq!(solo.conn.stats().max_datagram, if peer == Peer::Plain { 1200 } else { 556 });
-    }
-}
-
 /// Everything that may leave now: the sizes of its rows of datagrams, every datagram of a row checked.
 fn rows(solo: &mut Solo) -> Vec<usize> {
     let key = solo.conn.keys.expect("the extension").0;

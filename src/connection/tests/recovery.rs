@@ -5,13 +5,18 @@ use std::time::Duration;
 use super::pair::{Pair, ms, pattern};
 use super::solo::{Peer, Sent, Solo};
 use crate::connection::sender::Cause;
-use crate::connection::{Config, IntegrityMode};
+use crate::connection::{Algorithm, Config, IntegrityMode};
 use crate::wire::{Flags, Options, SackBuffer, Segment};
 
 const MSS: usize = 1160;
 
+/// A controller that is a window, and answers to every episode.
+fn windowed() -> Config {
+    Config { algorithm: Algorithm::Cubic, ..Config::default() }
+}
+
 fn established() -> Pair {
-    let mut pair = Pair::connected(&Config::default());
+    let mut pair = Pair::connected(&windowed());
     pair.a.to_write = pattern(200_000, 9); // a warm path: RTT known, window open
     pair.run_for(ms(2000));
     assert_eq!(pair.a.conn().stats().packets_retransmitted, 0);
@@ -87,7 +92,11 @@ fn a_lost_retransmission_is_found_without_an_rto() {
     let took = cross(&mut pair, 100);
     let stats = pair.a.conn().stats();
     assert_eq!(stats.rto_count, 0);
-    assert_eq!(stats.packets_retransmitted, 2, "once each");
+    assert_eq!(
+        (stats.packets_retransmitted, stats.bytes_retransmitted),
+        (2, 2864),
+        "once each, whole segments"
+    );
     assert!(took < ms(300), "{took:?}");
 }
 
@@ -123,7 +132,12 @@ fn the_timeout_doubles_into_silence_and_is_restored_by_an_answer() {
         solo.conn.write(solo.now, b"x").unwrap();
         let sent = solo.run(ms(300_000));
         let gaps: Vec<u64> = sent.windows(2).map(|w| (w[1].0 - w[0].0).as_millis() as u64).collect();
-        assert!((2..8).all(|i| gaps[i] > gaps[i - 1] * 19 / 10 || gaps[i] == 5000), "{gaps:?}");
+        // With the extension PROBEs take over after two (see `blackout.rs`).
+        let doublings = if peer == Peer::Plain { 2..8 } else { 2..4 };
+        assert!(doublings.into_iter().all(|i| gaps[i] > gaps[i - 1] * 19 / 10), "{gaps:?}");
+        if peer == Peer::Extension {
+            continue;
+        }
         while solo.run(ms(1)).is_empty() {}
         solo.now += ms(19);
         solo.gets_ack();
@@ -148,6 +162,7 @@ fn delay_spike(config: &Config) {
     pair.run_for(ms(800));
     let spike = pair.a.conn().stats();
     assert!(spike.rto_count > 0, "the timer fired");
+    assert!(spike.rto_spurious > 0, "and is known to have fired for nothing");
     assert!(spike.cwnd >= before.cwnd, "cwnd is restored: {} of {}", spike.cwnd, before.cwnd);
     let flight = before.cwnd / MSS as u64;
     assert!(
@@ -180,7 +195,7 @@ fn with_sack<'a>(solo: &Solo, ack: i64, blocks: &'a mut SackBuffer, ranges: &[(i
 /// Without SACK a cumulative ACK that jumps over what arrived beyond the hole looks like late originals.
 #[test]
 fn a_filled_hole_is_not_mistaken_for_a_spurious_timeout_without_sack_and_timestamps() {
-    let mut solo = Solo::client(&Config::default(), Peer::Bare);
+    let mut solo = Solo::client(&windowed(), Peer::Bare);
     let mss = solo.conn.snd.mss;
     for _ in 0..3 {
         solo.conn.write(solo.now, &vec![1; 40 * mss]).unwrap();
@@ -201,7 +216,7 @@ fn a_filled_hole_is_not_mistaken_for_a_spurious_timeout_without_sack_and_timesta
 
 #[test]
 fn a_duplicate_is_reported_to_its_sender_and_undoes_what_it_cost() {
-    let mut solo = Solo::client(&Config::default(), Peer::Extension);
+    let mut solo = Solo::client(&windowed(), Peer::Extension);
     solo.conn.write(solo.now, &vec![1; 10 * MSS]).unwrap();
     solo.output();
     let cwnd = solo.conn.stats().cwnd;
@@ -222,7 +237,7 @@ fn a_duplicate_is_reported_to_its_sender_and_undoes_what_it_cost() {
 
 #[test]
 fn the_receiver_reports_duplicates_first_and_holes_newest_first() {
-    let mut solo = Solo::client(&Config::default(), Peer::Extension);
+    let mut solo = Solo::client(&windowed(), Peer::Extension);
     solo.gets_data(b"0123456789");
     let at =
         |solo: &Solo, offset: i64| Segment { seq: solo.seq(offset), payload: b"abcde", ..solo.segment() };

@@ -136,8 +136,13 @@ impl Solo {
 
     /// Delivers `segment` sealed as the peer's connection seals it; what it is answered with.
     pub(super) fn gets(&mut self, segment: &Segment<'_>) -> Vec<Sent> {
+        self.gets_with(segment, false)
+    }
+
+    /// The same; `ce`: marked "congestion experienced" on its way.
+    pub(super) fn gets_with(&mut self, segment: &Segment<'_>, ce: bool) -> Vec<Sent> {
         let integrity = self.conn.keys.map_or(Integrity::Checksum, |(_, key)| Integrity::Crc { key });
-        self.gets_bytes(&emit(segment, integrity))
+        self.gets_marked_bytes(&emit(segment, integrity), ce)
     }
 
     /// Delivers `segment` sealed by someone without this connection's state.
@@ -148,8 +153,12 @@ impl Solo {
     }
 
     pub(super) fn gets_bytes(&mut self, datagram: &[u8]) -> Vec<Sent> {
+        self.gets_marked_bytes(datagram, false)
+    }
+
+    fn gets_marked_bytes(&mut self, datagram: &[u8], ce: bool) -> Vec<Sent> {
         let segment = Segment::parse(datagram).expect("well-formed");
-        self.conn.handle_segment(self.now, &segment, datagram, false);
+        self.conn.handle_segment(self.now, &segment, datagram, ce);
         self.output()
     }
 

@@ -56,9 +56,11 @@ impl Mux {
             // the time between the two for part of the round trip (RFC 7323 section 4.3).
             let ts_val = timestamp(now, known.ts_offset);
             let echoed = later_timestamp(known.offer.timestamp, offer.timestamp);
-            let offer = Offer { timestamp: echoed, ..known.offer };
+            // RFC 3168 6.1.1: one SYN that does not ask for ECN is enough to do without.
+            let ecn = known.offer.ecn && offer.ecn;
+            let offer = Offer { timestamp: echoed, ecn, ..known.offer };
             if self.answer_syn(arrival, known.iss, ts_val, &offer, arrival.datagram.len()).is_some() {
-                self.half_open.note_answered_again(now, &key, echoed);
+                self.half_open.note_answered_again(now, &key, &offer);
                 self.queue_reply(arrival.from, arrival.local_ip);
             }
             return;
@@ -194,7 +196,7 @@ impl Mux {
             src_port: half_open.peer_port,
             dst_port: half_open.local_port,
             seq: offer.isn,
-            flags: Flags::SYN,
+            flags: if offer.ecn { Flags::SYN | Flags::ECE | Flags::CWR } else { Flags::SYN },
             window: offer.window,
             options: Options {
                 mss: offer.mss,

@@ -9,9 +9,11 @@ mod events;
 mod fallback;
 mod handshake;
 mod output;
+mod ration;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod types;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,20 +21,24 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::budget::Budget;
 use super::cookies::Cookies;
 use super::half_open::{self, HalfOpenTable};
 use super::key::{Key, canonical};
 use super::secrets::{Secrets, TableHash};
 pub use super::slab::ConnId;
 use super::slab::Slab;
-use super::stateless::{Replies, ResetBudget};
+use super::stateless::Replies;
 use super::time_wait_table::{self, TimeWaitTable};
 use super::timers::Timers;
 use crate::connection::{Config, Connection, Identity, Stats};
 use crate::time::Time;
 pub use events::{Event, event};
 use fallback::Fallback;
+use ration::Ration;
 use slot::{Holder, Origin, Slot};
+pub use tracing::TraceRecord;
+use tracing::Tracing;
 pub use types::{ConnectError, ConnectOptions, MuxConfig, OpError, Transmit};
 
 /// The connections of one socket.
@@ -46,7 +52,10 @@ pub struct Mux {
     cookies: Cookies,
     time_wait: TimeWaitTable,
     replies: Replies,
-    resets: ResetBudget,
+    /// RSTs to strangers.
+    resets: Budget,
+    /// PROBEs of connections whose path is silent.
+    ration: Ration,
     /// Answers are made here before they are queued.
     scratch: Vec<u8>,
     /// Connections that may have segments to send, in turn.
@@ -61,6 +70,8 @@ pub struct Mux {
     accepted: usize,
     /// Counters of connections that are gone, and of datagrams that belonged to none.
     past: Stats,
+    /// What happens to each connection, if somebody wants to know.
+    tracing: Option<Box<Tracing>>,
 }
 
 impl Mux {
@@ -77,7 +88,8 @@ impl Mux {
             cookies: Cookies::new(secrets.cookie),
             time_wait: TimeWaitTable::new(time_wait_table::CAPACITY, secrets.table),
             replies: Replies::default(),
-            resets: ResetBudget::new(),
+            resets: Budget::new(),
+            ration: Ration::new(),
             scratch: Vec::new(),
             to_transmit: VecDeque::new(),
             to_report: VecDeque::new(),
@@ -85,6 +97,7 @@ impl Mux {
             with_news: 0,
             accepted: 0,
             past: Stats::default(),
+            tracing: None,
             secrets,
             config,
         }
@@ -356,6 +369,7 @@ impl Mux {
             is_mapped: true,
             ignores_refusals: false,
             in_transmit_queue: false,
+            probe_turn: ration::Turn::None,
             in_event_queue: false,
             has_news: false,
             linger_expired: false,

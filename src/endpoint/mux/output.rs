@@ -1,5 +1,6 @@
 //! What leaves: batches in turn, deadlines, and the end of a connection's slot.
 
+use super::ration::Turn;
 use super::slot::{Holder, Slot};
 use super::{ConnId, Mux, Transmit};
 use crate::connection::{State, emit_syn_ack};
@@ -18,10 +19,14 @@ impl Mux {
             return Some(Transmit { to: reply.to, from: reply.from, size, segment_size: None, ect: false });
         }
         while let Some(id) = self.to_transmit.pop_front() {
+            self.ration_probe(now, id);
             let Some(slot) = self.slots.get_mut(id) else { continue };
             slot.in_transmit_queue = false;
             let max_segments = max_segments.min(slot.max_segments);
             let batch = slot.connection.poll_transmit(now, max_segments, out);
+            if slot.probe_turn == Turn::Granted && !slot.connection.wants_liveness_probe() {
+                slot.probe_turn = Turn::None;
+            }
             let (to, from) = (slot.reply_to, slot.local_ip);
             match batch {
                 Some(batch) => {
@@ -46,7 +51,8 @@ impl Mux {
     /// happens. O(1).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next().into_iter().chain(self.half_open.next_timeout()).min()
+        let others = [self.half_open.next_timeout(), self.ration.next_timeout()];
+        self.timers.next().into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Deals with every deadline up to `now`. Only those cost anything.
@@ -64,6 +70,7 @@ impl Mux {
             slot.connection.handle_timeout(now);
             self.refresh(now, id);
         }
+        self.grant_probes(now);
         while let Some(half_open) = self.half_open.expire(now) {
             let half_open = half_open.clone();
             self.scratch.clear();
@@ -101,6 +108,9 @@ impl Mux {
         }
         let Some(slot) = self.slots.get_mut(id) else { return };
         slot.note_progress();
+        if let Some(tracing) = &mut self.tracing {
+            tracing.observe(now, id, slot);
+        }
         self.timers.set(id.index(), slot.deadline());
         if slot.is_mapped && is_done(slot, now) {
             slot.is_mapped = false;
@@ -122,6 +132,9 @@ impl Mux {
         }
         let Some(slot) = self.slots.remove(id) else { return };
         self.past += &slot.connection.stats();
+        if let Some(tracing) = &mut self.tracing {
+            tracing.forget(id);
+        }
         self.timers.set(id.index(), None);
         // A burst of connections must not be paid for with memory for ever.
         if self.keys.len() < self.keys.capacity() / 8 {
@@ -148,6 +161,8 @@ impl Mux {
         self.time_wait.assert_invariants();
         let slots = || self.slots.iter().map(|(_, slot)| slot);
         assert_eq!(slots().filter(|slot| slot.is_mapped).count(), self.keys.len());
+        let in_line = slots().filter(|slot| slot.probe_turn == Turn::Waiting).count();
+        assert!(in_line <= self.ration.waiting(), "a PROBE that nobody will ask for");
         assert_eq!(slots().filter(|slot| slot.has_news).count(), self.with_news);
         assert_eq!(slots().filter(|slot| slot.counts()).count(), self.accepted);
         for (id, slot) in self.slots.iter() {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::key::Key;
 use super::fallback::Fallback;
+use super::ration::Turn;
 use super::{ConnId, Event, event};
 use crate::connection::{Connection, End};
 use crate::time::Time;
@@ -47,6 +48,7 @@ pub(super) struct Slot {
     pub(super) ignores_refusals: bool,
     pub(super) in_transmit_queue: bool,
     pub(super) in_event_queue: bool,
+    pub(super) probe_turn: Turn,
     /// Counted in the mux's number of connections with news.
     pub(super) has_news: bool,
     pub(super) linger_expired: bool,

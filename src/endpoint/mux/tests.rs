@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::*;
-use crate::connection::{End, Error, IntegrityMode};
+use crate::connection::{EcnMode, End, Error, IntegrityMode};
 use crate::wire::{Flags, Integrity, Segment, SeqNum};
 
 const A: &str = "192.0.2.1:1000";
@@ -218,6 +218,8 @@ fn dialling_a_peer_whose_syn_was_just_answered_joins_that_handshake() {
     assert!(!existed);
     assert!(net.run_until(|ends| ends.iter().all(Mux::has_events)));
     net.events(1);
+    let mode = |mux: &Mux, id| mux.connection(id).unwrap().stats().ecn;
+    assert_eq!((mode(&net.ends[0], a), mode(&net.ends[1], b)), (EcnMode::Accurate, EcnMode::Accurate));
     net.ends[0].write(net.now, a, b"ping").unwrap();
     assert!(net.run_until(|ends| ends[1].has_events()));
     assert_eq!(net.read_all(1, b).unwrap(), b"ping");
@@ -318,7 +320,10 @@ fn a_flood_of_syns_costs_no_memory_and_a_client_still_gets_in_by_a_cookie() {
         ends[1].has_events()
     };
     assert!(net.run_until(arrived), "the cookie was not taken");
-    assert_eq!(net.events(1)[0].events, event::ACCEPTED);
+    let accepted = net.events(1)[0];
+    assert_eq!(accepted.events, event::ACCEPTED);
+    let stats = net.ends[1].connection(accepted.conn).unwrap().stats();
+    assert_eq!(stats.ecn, EcnMode::Accurate, "the cookie held that too");
     assert_eq!(net.ends[1].half_open.len(), half_open::CAPACITY);
 }
 
@@ -413,4 +418,72 @@ fn the_next_address_is_tried_and_gets_what_was_written_before() {
     let b = net.events(1)[0].conn;
     assert!(net.run_until(|ends| ends[1].connection(b).is_some_and(|c| c.readable_bytes() == 5)));
     assert_eq!(net.read_all(1, b).unwrap(), b"early");
+}
+
+#[test]
+fn a_syn_that_comes_again_without_asking_for_ecn_takes_it_back() {
+    let mut mux = mux_with(2000, 10, Config::default());
+    let now = Time::ZERO + Duration::from_secs(1);
+    let asks = Flags::SYN | Flags::ECE | Flags::CWR;
+    let mut answer = |flags| {
+        mux.handle_datagram(now, addr(A), None, false, &plain(flags, 1000, 5, 0));
+        let answers = answers(&mut mux, now);
+        Segment::parse(&answers[0]).unwrap().flags.contains(Flags::ECE)
+    };
+    assert!(answer(asks) && answer(asks));
+    assert!(!answer(Flags::SYN));
+    assert!(!answer(asks), "the first, late");
+    mux.handle_datagram(now, addr(A), None, false, &plain(asks, 1001, 5, 0));
+    let syn_ack = answers(&mut mux, now).remove(0);
+    let iss = Segment::parse(&syn_ack).unwrap().seq.get();
+    mux.handle_datagram(now, addr(A), None, false, &plain(Flags::ACK, 1001, 6, iss.wrapping_add(1)));
+    let mut events = Vec::new();
+    mux.poll_events(now, 9, &mut events);
+    assert_eq!(mux.connection(events[0].conn).unwrap().stats().ecn, EcnMode::Classic);
+}
+
+/// Each lost the path in the same moment. Nobody's PROBEs wait for others to have had two, and the link is not
+/// flooded with them; all go on once it is back.
+#[test]
+fn thousands_that_lose_their_path_at_once_share_a_thousand_questions_a_second() {
+    const CONNECTIONS: usize = 1500;
+    let mut net =
+        Net::new(mux_with(1000, 0, Config::default()), mux_with(2000, CONNECTIONS, Config::default()));
+    let ids: Vec<ConnId> =
+        (0..CONNECTIONS).map(|_| net.ends[0].connect(net.now, addr(B), options(0)).unwrap().0).collect();
+    let is_acked =
+        |ends: &[Mux; 2]| ids.iter().all(|id| ends[0].connection(*id).is_some_and(Connection::is_acked));
+    assert!(net.run_until(|ends| is_acked(ends)));
+    let write = |net: &mut Net, data: &[u8]| {
+        ids.iter().for_each(|id| assert_eq!(net.ends[0].write(net.now, *id, data), Ok(data.len())));
+    };
+    write(&mut net, &[1; 24_000]);
+    assert!(net.run_until(|ends| is_acked(ends)));
+    write(&mut net, b"question");
+    let (cut, mut asked, mut last) = (net.now, HashMap::<u16, usize>::new(), net.now);
+    let mut in_second = 0;
+    while net.now < cut + Duration::from_secs(12) {
+        net.ends[0].handle_timeout(net.now);
+        let mut out = Vec::new();
+        while let Some(transmit) = net.ends[0].poll_transmit(net.now, 1, &mut out) {
+            let segment = Segment::parse(&out[..transmit.size]).unwrap();
+            if segment.is_probe_or_echo() {
+                *asked.entry(segment.src_port).or_default() += 1;
+                in_second += 1;
+            }
+            out.clear();
+        }
+        if net.now >= last + Duration::from_secs(1) {
+            assert!(in_second <= 1256, "{in_second} in a second");
+            (last, in_second) = (net.now, 0);
+        }
+        net.now = net.ends[0].poll_timeout().expect("there is always something").max(net.now);
+    }
+    let (least, most) = (asked.values().min().unwrap(), asked.values().max().unwrap());
+    assert!(asked.len() == CONNECTIONS && most - least <= 1, "{} asked, {least} to {most}", asked.len());
+    assert!(asked.values().sum::<usize>() > 10_000, "the budget is used");
+    let back = net.now;
+    assert!(net.run_until(|ends| is_acked(ends)));
+    let bound = Duration::from_millis(1000 * CONNECTIONS as u64 / 1000 + 600);
+    assert!(net.now - back <= bound, "{:?}", net.now - back);
 }

@@ -63,6 +63,7 @@ impl Flow {
             snd_una: self.una,
             snd_nxt,
             newly_ce: 0,
+            ..AckSample::default()
         };
         self.cubic.on_ack(self.now, &ack);
     }
@@ -232,16 +233,35 @@ fn fast_convergence_lowers_the_plateau_of_a_flow_that_lost_ground() {
 
 #[test]
 fn loss_keeps_two_segments_and_marks_go_down_to_one() {
-    for (ecn, floor) in [(false, 2_000), (true, 1_000)] {
+    for (ecn, percent, floor) in [(false, 70, 2_000), (true, 85, 1_000)] {
         let mut flow = Flow::new(ms(50));
         let first = flow.cubic.cwnd();
         flow.cubic.on_congestion_event(flow.now, &flow.event(ecn));
-        assert_eq!(flow.cubic.cwnd(), first * 7 / 10, "beta, ecn {ecn}");
-        for _ in 0..20 {
+        assert_eq!(flow.cubic.cwnd(), first * percent / 100, "beta, ecn {ecn}");
+        for _ in 0..40 {
             flow.cubic.on_congestion_event(flow.now, &flow.event(ecn));
         }
         assert_eq!((flow.cubic.cwnd(), flow.cubic.ssthresh()), (floor, 2_000));
     }
+}
+
+#[test]
+fn a_loss_in_the_window_of_a_mark_is_one_reduction_of_a_losss_depth() {
+    let mut flow = Flow::new(ms(50));
+    flow.set_window(100.0);
+    let (mark, loss) = (flow.event(true), flow.event(false));
+    flow.cubic.on_congestion_event(flow.now, &mark);
+    assert_eq!(flow.cubic.cwnd(), 85_000);
+    flow.cubic.on_congestion_event(flow.now, &loss);
+    assert_eq!(flow.cubic.cwnd(), 70_000, "not 0.7 of 0.85");
+    flow.cubic.on_spurious(flow.now);
+    assert_eq!(flow.cubic.cwnd(), 85_000, "the loss was none, the mark was one");
+
+    flow.cubic.on_congestion_event(flow.now, &mark);
+    flow.cubic.snd_una = mark.snd_nxt;
+    let window = flow.cubic.cwnd();
+    flow.cubic.on_congestion_event(flow.now, &flow.event(false));
+    assert_eq!(flow.cubic.cwnd(), window * 7 / 10, "a later loss is an event of its own");
 }
 
 #[test]
@@ -361,7 +381,7 @@ fn undo_comes_too_late_for_a_larger_window_a_mark_or_a_long_pause() {
     let mut marked = Flow::after_loss_at(100.0, ms(5));
     marked.cubic.on_congestion_event(marked.now, &marked.event(true));
     marked.cubic.on_spurious(marked.now);
-    assert_eq!(marked.cubic.cwnd(), 49_000);
+    assert_eq!(marked.cubic.cwnd(), 59_500);
 
     let mut paused = Flow::after_loss_at(100.0, ms(5));
     paused.cubic.on_idle_restart(paused.now, ms(900), ms(200));
@@ -412,9 +432,12 @@ fn slow_start_does_not_grow_while_application_limited() {
 fn rising_delay_ends_slow_start_without_a_loss() {
     let mut flow = Flow::new(ms(50));
     flow.rounds(3);
-    assert_eq!(flow.cubic.cwnd(), 80_000);
+    assert_eq!((flow.cubic.cwnd(), flow.cubic.phase()), (80_000, "slow-start"));
     flow.rtt = ms(60);
-    flow.rounds(8);
+    flow.rounds(2);
+    assert_eq!(flow.cubic.phase(), "css");
+    flow.rounds(6);
+    assert_eq!(flow.cubic.phase(), "avoidance");
     let exit = flow.cubic.ssthresh();
     assert_ne!(exit, u64::MAX);
     // Five rounds at a quarter of slow start's pace.
@@ -478,6 +501,7 @@ fn extreme_arguments_neither_panic_nor_leave_the_bounds() {
                         snd_una: a,
                         snd_nxt: b,
                         newly_ce: b,
+                        ..AckSample::default()
                     };
                     cubic.on_ack(now, &ack);
                 }

@@ -1,0 +1,93 @@
+//! What experience of congestion bounds: in the long run (`inflight_hi`) and until the next probe (`*_lo`).
+
+use std::time::Duration;
+
+use super::super::RateSample;
+
+/// BBR.Beta: the largest cut at once.
+const BETA: f64 = 0.7;
+/// What a mark costs. A mark comes earlier than a loss, at a shorter queue (RFC 8511).
+const MARK_BETA: f64 = 0.85;
+/// BBR.Headroom: left to others while not probing.
+const HEADROOM: f64 = 0.85;
+
+/// What a suspicion has changed and an acquittal restores.
+#[derive(Clone, Copy, Debug)]
+struct Suspicion {
+    /// Bytes per second that were sent.
+    rate: f64,
+    inflight_hi: f64,
+}
+
+/// Upper bounds on the model, in bytes and bytes per second; infinite while there is no reason for one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) inflight_hi: f64,
+    pub(super) inflight_lo: f64,
+    pub(super) bw_lo: f64,
+    /// Most bytes delivered over a round trip in this round.
+    pub(super) inflight_latest: f64,
+    suspicion: Option<Suspicion>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            inflight_hi: f64::INFINITY,
+            inflight_lo: f64::INFINITY,
+            bw_lo: f64::INFINITY,
+            inflight_latest: 0.0,
+            suspicion: None,
+        }
+    }
+}
+
+impl Bounds {
+    pub(super) fn on_delivery(&mut self, rate: &RateSample, is_round_start: bool) {
+        let delivered = rate.delivered as f64;
+        self.inflight_latest = if is_round_start { delivered } else { self.inflight_latest.max(delivered) };
+    }
+
+    /// `inflight_hi` less what is left to others.
+    pub(super) fn headroom(&self) -> f64 {
+        HEADROOM * self.inflight_hi
+    }
+
+    /// A trial begins: `rate` was too much, perhaps.
+    pub(super) fn suspect(&mut self, rate: f64) {
+        self.suspicion = Some(Suspicion { rate, inflight_hi: self.inflight_hi });
+    }
+
+    /// A probe with `in_flight` bytes met congestion (BBRHandleInflightTooHigh).
+    pub(super) fn on_probe_too_high(&mut self, in_flight: f64, bdp: f64) {
+        self.inflight_hi = in_flight.max(BETA * bdp.min(self.inflight_hi));
+    }
+
+    /// The loss was chance.
+    pub(super) fn acquit(&mut self) {
+        if let Some(suspicion) = self.suspicion.take() {
+            self.inflight_hi = self.inflight_hi.max(suspicion.inflight_hi);
+        }
+    }
+
+    /// The loss was ours: `share` of the suspected rate fits.
+    pub(super) fn convict(&mut self, share: f64, rtt: Duration) {
+        let Some(suspicion) = self.suspicion.take() else { return };
+        let rate = suspicion.rate * share.max(BETA);
+        self.bw_lo = self.bw_lo.min(rate);
+        let flight = (rate * rtt.as_secs_f64()).max(self.inflight_latest);
+        self.inflight_lo = self.inflight_lo.min(flight);
+    }
+
+    /// CE marks outside of a probe.
+    pub(super) fn on_mark(&mut self, bw: f64, cwnd: f64) {
+        self.bw_lo = MARK_BETA * bw;
+        self.inflight_lo = MARK_BETA * cwnd.min(self.inflight_lo);
+    }
+
+    /// A new probe starts from the long-term bounds (BBRResetLowerBounds).
+    pub(super) fn reset_lower(&mut self) {
+        self.bw_lo = f64::INFINITY;
+        self.inflight_lo = f64::INFINITY;
+    }
+}

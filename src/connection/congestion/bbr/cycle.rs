@@ -1,0 +1,154 @@
+//! PROBE_BW: down, cruise, refill, up (draft 5.3.3), every two to three seconds.
+
+use std::time::Duration;
+
+use super::super::AckSample;
+use super::{Bbr, Phase};
+use crate::time::Time;
+
+/// Between two probes at least this long, and up to a second more, so that flows do not probe in step.
+const WAIT: Duration = Duration::from_secs(2);
+/// Reno takes so many rounds to regain what a loss took at this many segments: probing no more often than
+/// that leaves it its share (draft 5.3.3.5).
+const WAIT_ROUNDS_MAX: f64 = 63.0;
+/// Growth of the delivered rate in a round that is worth another round of probing.
+const UP_GROWTH: f64 = 1.1;
+/// Rounds of a probe before its first result is in.
+const UP_ROUNDS_MIN: u64 = 2;
+/// Rounds without growth that end a probe even where no queue shows.
+const UP_PLATEAU_ROUNDS: u32 = 3;
+
+/// Where the current cycle stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cycle {
+    /// When the cycle began (with DOWN), and the round then.
+    began: Time,
+    began_round: u64,
+    wait: Duration,
+    /// The round in which the current phase began.
+    phase_round: u64,
+    /// The bandwidth filter has turned since DOWN began.
+    has_advanced: bool,
+    /// Largest bandwidth at the start of the latest round of UP.
+    up_bandwidth: f64,
+    /// Rounds of UP without growth.
+    up_plateau: u32,
+    /// How often `inflight_hi` was raised in this UP: each time by twice as much.
+    raises: u32,
+    raised_by: f64,
+}
+
+impl Bbr {
+    pub(super) fn begin_down(&mut self, now: Time) {
+        let spread = splitmix(now.as_nanos() ^ self.round.next) % 1_000_000_000;
+        self.cycle = Cycle {
+            began: now,
+            began_round: self.round.count,
+            wait: WAIT + Duration::from_nanos(spread),
+            phase_round: self.round.count,
+            ..Cycle::default()
+        };
+        self.floor.restart(now);
+        self.enter(now, Phase::Down);
+    }
+
+    pub(super) fn begin_cruise(&mut self, now: Time) {
+        self.cycle.phase_round = self.round.count;
+        self.enter(now, Phase::Cruise);
+    }
+
+    fn begin_refill(&mut self, now: Time) {
+        self.cycle.phase_round = self.round.count;
+        self.bounds.reset_lower();
+        self.floor.restart(now);
+        self.enter(now, Phase::Refill);
+    }
+
+    fn begin_up(&mut self, now: Time) {
+        self.cycle.phase_round = self.round.count;
+        self.cycle.up_bandwidth = self.bandwidth.max(self.explained());
+        self.cycle.up_plateau = 0;
+        self.cycle.raises = 0;
+        self.cycle.raised_by = 0.0;
+        self.floor.restart(now);
+        self.enter(now, Phase::Up);
+    }
+
+    fn phase_rounds(&self) -> u64 {
+        self.round.count - self.cycle.phase_round
+    }
+
+    pub(super) fn advance_cycle(&mut self, now: Time, ack: &AckSample) {
+        match self.phase {
+            Phase::Down => {
+                if !self.cycle.has_advanced && self.phase_rounds() >= 1 {
+                    self.cycle.has_advanced = true;
+                    self.bandwidth.advance();
+                }
+                let target = self.bdp().min(self.bounds.headroom());
+                if self.is_time_to_probe(now) {
+                    self.begin_refill(now);
+                } else if self.cycle.has_advanced && ack.in_flight as f64 <= target {
+                    self.begin_cruise(now);
+                }
+            }
+            Phase::Cruise if self.is_time_to_probe(now) => self.begin_refill(now),
+            Phase::Refill if self.phase_rounds() >= 1 => self.begin_up(now),
+            Phase::Up => self.advance_up(now, ack),
+            _ => {}
+        }
+    }
+
+    fn is_time_to_probe(&self, now: Time) -> bool {
+        let rounds = self.segments(self.bdp()).min(WAIT_ROUNDS_MAX) as u64;
+        let has_waited = now.since(self.cycle.began) >= self.cycle.wait;
+        !self.floor.in_trial()
+            && (has_waited || self.round.count - self.cycle.began_round >= rounds.max(CYCLE_ROUNDS_MIN))
+    }
+
+    /// Sends a quarter more than the link carries, as long as it carries more.
+    fn advance_up(&mut self, now: Time, ack: &AckSample) {
+        self.raise_inflight_hi(ack);
+        if !self.round.is_start {
+            return;
+        }
+        if self.phase_rounds() < UP_ROUNDS_MIN {
+            return;
+        }
+        let bandwidth = self.bandwidth.max(self.explained());
+        if bandwidth >= self.cycle.up_bandwidth * UP_GROWTH {
+            self.cycle.up_bandwidth = bandwidth;
+            self.cycle.up_plateau = 0;
+            return;
+        }
+        self.cycle.up_plateau += 1;
+        if self.round.has_queue || self.cycle.up_plateau >= UP_PLATEAU_ROUNDS {
+            self.begin_down(now);
+        }
+    }
+
+    /// While a probe is limited by `inflight_hi` and loses nothing, the bound grows, faster each round
+    /// (BBRProbeInflightHiUpward).
+    fn raise_inflight_hi(&mut self, ack: &AckSample) {
+        if !ack.cwnd_limited || self.cwnd < self.bounds.inflight_hi {
+            return;
+        }
+        if self.round.is_start {
+            self.cycle.raises = (self.cycle.raises + 1).min(30);
+        }
+        // By 2^raises segments per round trip of ACKs.
+        let share = ack.newly_acked as f64 / self.cwnd;
+        self.bounds.inflight_hi += share * f64::from(1u32 << self.cycle.raises) * self.mss;
+    }
+}
+
+/// Fewest rounds of a cycle, however few segments are in flight.
+const CYCLE_ROUNDS_MIN: u64 = 16;
+
+/// Spreads flows over time without a source of chance: Steele's finaliser.
+fn splitmix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,243 @@
+//! Loss that is not congestion: how much of it there is, learned by experiment.
+//!
+//! Congestion answers to the sender's rate, chance does not. So when more is lost than the floor
+//! explains, the sender slows to [`TRIAL_GAIN`] of its rate and looks at what it sends *then*: if as much
+//! is lost as before, the loss was chance and becomes the floor; if less, the difference was ours. Flows
+//! that share an overloaded queue see its loss at about the same time, slow down together, see it vanish,
+//! and learn no floor. Reasoning and failure modes: `docs/congestion.md`.
+
+use super::super::Watch;
+use crate::time::Time;
+
+/// Rate during a trial, as a share of the rate that was suspected.
+pub(super) const TRIAL_GAIN: f64 = 0.7;
+/// The floor never explains more than this.
+pub(super) const FLOOR_MAX: f64 = 0.6;
+/// Loss beyond the floor that is not yet congestion (BBRLossThresh).
+const THRESHOLD: f64 = 0.02;
+/// Standard deviations of chance to which a verdict is blind.
+const CONFIDENCE: f64 = 1.5;
+/// As above, before the floor is lowered, which is judged over so many windows.
+const CONFIDENCE_LOWER: f64 = 3.0;
+const WINDOWS_LOWER: u32 = 4;
+/// Segments that a verdict rests on: half a flight, within these bounds.
+const SEGMENTS_MIN: f64 = 24.0;
+const SEGMENTS_MAX: f64 = 200.0;
+/// The path still delivers at this share of the suspected rate or more while we send at [`TRIAL_GAIN`]:
+/// it was full even then.
+const STILL_FULL: f64 = 0.92;
+/// Weight of what the floor already rests on, in segments.
+const WEIGHT_MAX: f64 = 1000.0;
+/// Rounds between a trial and the next.
+const PAUSE_ROUNDS: u64 = 4;
+
+/// Counts the fates of segments sent from one moment to another.
+#[derive(Clone, Copy, Debug)]
+struct Meter {
+    from: Time,
+    /// Set once enough are counted. Fates of older ones may still be open then.
+    until: Option<Time>,
+    acked: f64,
+    lost: f64,
+    /// Runs of losses: what a burst takes is less evidence than as many single losses.
+    bursts: f64,
+}
+
+impl Meter {
+    const fn new(from: Time) -> Self {
+        Self { from, until: None, acked: 0.0, lost: 0.0, bursts: 0.0 }
+    }
+
+    /// Returns true once the fates of enough segments, and of all sent between them, are known.
+    fn add(&mut self, seen: &Seen, enough: f64) -> bool {
+        self.acked += seen.acked;
+        self.lost += seen.lost;
+        // Of losses among arrivals nobody knows the order; what comes without any is a burst.
+        self.bursts += seen.lost.min(seen.acked.max(1.0));
+        if self.until.is_none() && self.total() >= enough {
+            self.until = Some(seen.newest);
+        }
+        self.until.is_some_and(|until| seen.settled > until)
+    }
+
+    fn watch(&self) -> Watch {
+        Watch { after: self.from, until: self.until.unwrap_or(Time::MAX) }
+    }
+
+    fn absorb(&mut self, other: &Self) {
+        self.acked += other.acked;
+        self.lost += other.lost;
+        self.bursts += other.bursts;
+    }
+
+    fn total(&self) -> f64 {
+        self.acked + self.lost
+    }
+
+    fn loss(&self) -> f64 {
+        self.lost / self.total().max(1.0)
+    }
+
+    /// Standard deviation of a loss rate measured so, were `p` the true one.
+    fn deviation(&self, p: f64) -> f64 {
+        let n = self.total().max(1.0);
+        let burst = (self.lost / self.bursts.max(1.0)).max(1.0);
+        let p = p.max(1.0 / n);
+        (p * (1.0 - p) * burst / n).sqrt()
+    }
+}
+
+/// What an ACK told, in segments.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Of those that [`LossFloor::watch`] names.
+    pub(super) acked: f64,
+    pub(super) lost: f64,
+    /// When the newest delivered one was sent.
+    pub(super) newest: Time,
+    /// The fate of all that was sent before is known.
+    pub(super) settled: Time,
+}
+
+/// The state of the experiment.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// Loss that raised the suspicion.
+    suspected: f64,
+    /// Rate now, as a share of the rate then.
+    gain: f64,
+    meter: Meter,
+}
+
+/// What follows from what was seen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// More is lost than the floor explains: slow down to [`TRIAL_GAIN`] and see.
+    Suspect,
+    /// The experiment is over: so much of the rate that was suspected fits through.
+    /// 1: the loss had nothing to do with the rate.
+    Fits(f64),
+}
+
+/// The loss that does not answer to our rate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LossFloor {
+    floor: f64,
+    /// Segments on which it rests.
+    weight: f64,
+    meter: Meter,
+    /// The latest windows together.
+    long: Meter,
+    windows: u32,
+    trial: Option<Trial>,
+    /// When the newest segment was sent whose fate is known.
+    newest: Time,
+    /// No trial before this round.
+    rest_until: u64,
+}
+
+impl LossFloor {
+    pub(super) const fn new() -> Self {
+        Self {
+            floor: 0.0,
+            weight: 0.0,
+            meter: Meter::new(Time::ZERO),
+            long: Meter::new(Time::ZERO),
+            windows: 0,
+            trial: None,
+            newest: Time::ZERO,
+            rest_until: 0,
+        }
+    }
+
+    pub(super) const fn get(&self) -> f64 {
+        self.floor
+    }
+
+    pub(super) const fn in_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// Loss that began the trial in progress.
+    pub(super) fn suspected(&self) -> f64 {
+        self.trial.map_or(0.0, |trial| trial.suspected)
+    }
+
+    /// Transmissions whose fates the next call of [`Self::on_ack`] wants.
+    pub(super) fn watch(&self) -> Watch {
+        self.trial.map_or(self.meter, |trial| trial.meter).watch()
+    }
+
+    /// The rate changes now: what is sent from here on is counted anew.
+    pub(super) fn restart(&mut self, now: Time) {
+        self.meter = Meter::new(now);
+        self.long = Meter::new(now);
+        self.windows = 0;
+    }
+
+    /// Neither what is in flight nor a trial in progress says anything: the path was dead, or it stood idle.
+    pub(super) fn abandon(&mut self, now: Time) {
+        self.trial = None;
+        self.restart(now);
+    }
+
+    /// Begins a trial: `suspected` was lost so far, the rate from now on is `gain` times that.
+    pub(super) fn begin_trial(&mut self, now: Time, suspected: f64, gain: f64) {
+        self.trial = Some(Trial { suspected, gain, meter: Meter::new(now) });
+    }
+
+    /// An ACK arrived in `round`; `flight`: segments that fill the path.
+    pub(super) fn on_ack(&mut self, now: Time, round: u64, seen: &Seen, flight: f64) -> Option<Verdict> {
+        let enough = (flight / 2.0).clamp(SEGMENTS_MIN, SEGMENTS_MAX);
+        self.newest = self.newest.max(seen.newest);
+        if let Some(trial) = &mut self.trial {
+            let is_ready = trial.meter.add(seen, enough);
+            let trial = *trial;
+            return is_ready.then(|| self.judge(now, round, &trial));
+        }
+        if !self.meter.add(seen, enough) {
+            return None;
+        }
+        let (loss, deviation) = (self.meter.loss(), self.meter.deviation(self.floor));
+        if loss > self.floor + THRESHOLD + CONFIDENCE * deviation && round >= self.rest_until {
+            self.begin_trial(now, loss, TRIAL_GAIN);
+            return Some(Verdict::Suspect);
+        }
+        self.long.absorb(&self.meter);
+        self.windows += 1;
+        if self.windows >= WINDOWS_LOWER {
+            let long = std::mem::replace(&mut self.long, Meter::new(now));
+            self.windows = 0;
+            if long.loss() < self.floor - CONFIDENCE_LOWER * long.deviation(self.floor) {
+                self.set(long.loss(), long.total());
+            }
+        }
+        self.meter = Meter::new(self.newest);
+        None
+    }
+
+    fn judge(&mut self, now: Time, round: u64, trial: &Trial) -> Verdict {
+        self.abandon(now);
+        self.rest_until = round + PAUSE_ROUNDS;
+        let (loss, segments) = (trial.meter.loss(), trial.meter.total());
+        let fits = ((1.0 - trial.suspected) / (1.0 - loss).max(0.01)).min(1.0);
+        let delivers = trial.gain / fits.max(0.01); // as a share of what was delivered before
+        if delivers >= STILL_FULL && loss > self.floor + THRESHOLD {
+            self.rest_until = round; // go on downwards
+            return Verdict::Fits(trial.gain);
+        }
+        if (loss - self.floor).abs() <= CONFIDENCE * trial.meter.deviation(self.floor.max(loss)) {
+            let weight = self.weight + segments;
+            self.set((self.floor * self.weight + loss * segments) / weight, weight);
+        } else {
+            self.set(loss, segments);
+        }
+        let is_chance = trial.suspected - loss <= CONFIDENCE * trial.meter.deviation(trial.suspected);
+        Verdict::Fits(if is_chance { 1.0 } else { fits })
+    }
+
+    fn set(&mut self, floor: f64, weight: f64) {
+        self.floor = floor.clamp(0.0, FLOOR_MAX);
+        self.weight = weight.min(WEIGHT_MAX);
+    }
+}

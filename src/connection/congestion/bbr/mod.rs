@@ -1,0 +1,500 @@
+//! BBR (draft-ietf-ccwg-bbr, version 3): a model of the path, its bandwidth and its round trip, instead of
+//! a window that loss halves. What differs from the draft, and why, is in `docs/congestion.md`; in short:
+//! bandwidth is what the link *carries* (loss by chance included), loss by chance is told from congestion
+//! by experiment ([`loss_floor`]), and start-up grows faster on long paths ([`startup`]).
+
+use std::time::Duration;
+
+use super::{AckSample, CongestionEvent, Controller, Watch};
+use crate::time::Time;
+
+mod bandwidth;
+mod bounds;
+mod cycle;
+mod extra_acked;
+mod loss_floor;
+mod min_rtt;
+mod startup;
+
+use bandwidth::{Bandwidth, RoundTrip};
+use bounds::Bounds;
+use cycle::Cycle;
+use extra_acked::ExtraAcked;
+use loss_floor::{FLOOR_MAX, LossFloor, Seen, TRIAL_GAIN, Verdict};
+use min_rtt::MinRtt;
+use startup::{Full, Startup};
+
+/// BBR.MinPipeCwnd, in segments.
+const CWND_MIN: f64 = 4.0;
+/// BBR.PacingMarginPercent: a little below the estimate, so that queues drain.
+const PACING_MARGIN: f64 = 0.99;
+const CWND_GAIN: f64 = 2.0;
+const UP_PACING_GAIN: f64 = 1.25;
+const UP_CWND_GAIN: f64 = 2.25;
+/// Deviates from the draft (0.9): a probe's queue is gone in one round trip.
+const DOWN_PACING_GAIN: f64 = 0.75;
+const DRAIN_PACING_GAIN: f64 = 0.5;
+const PROBE_RTT_CWND_GAIN: f64 = 0.5;
+/// BBR.ProbeRTTDuration.
+const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
+/// RFC 6928, in segments (and never more than 14,600 bytes).
+const INITIAL_SEGMENTS: f64 = 10.0;
+const INITIAL_BYTES: f64 = 14_600.0;
+/// No round trip of a round was shorter than this multiple of the least: a queue stands.
+const QUEUE: f64 = 1.1;
+const QUEUE_MIN: Duration = Duration::from_millis(1);
+/// A window that is beyond all use: four times what a TCP header can offer.
+const CWND_MAX: f64 = 4_294_967_296.0;
+
+/// Where in its life or its cycle a flow is (draft 4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Startup,
+    Drain,
+    Down,
+    Cruise,
+    Refill,
+    Up,
+    ProbeRtt,
+}
+
+/// Counts round trips by what is delivered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    count: u64,
+    /// A segment sent at this count of delivered bytes or later begins the next round.
+    next: u64,
+    /// The current ACK began one.
+    is_start: bool,
+    began: Time,
+    /// How long the round before this one was.
+    took: Duration,
+    /// Shortest round trip measured in it.
+    least_rtt: Option<Duration>,
+    /// The round before this one met no empty queue.
+    has_queue: bool,
+    /// Largest pacing rate in this round and the one before.
+    paced: f64,
+    paced_before: f64,
+}
+
+impl Round {
+    fn on_ack(&mut self, now: Time, ack: &AckSample) {
+        self.is_start = !ack.rate.interval.is_zero() && ack.rate.prior_delivered >= self.next;
+        if self.is_start {
+            self.next = ack.delivered;
+            self.count += 1;
+            self.took = now.since(self.began);
+            self.began = now;
+        }
+    }
+}
+
+/// BBR as a [`Controller`]. Bytes and bytes per second are `f64`, exact up to 2^53.
+#[derive(Clone, Debug)]
+pub(super) struct Bbr {
+    mss: f64,
+    phase: Phase,
+    phase_began: Time,
+    round: Round,
+    bandwidth: Bandwidth,
+    min_rtt: MinRtt,
+    extra_acked: ExtraAcked,
+    floor: LossFloor,
+    bounds: Bounds,
+    startup: Startup,
+    cycle: Cycle,
+    /// Start-up has found the path's rate once.
+    is_full: bool,
+    /// Share of segments that arrive corrupt, as the peer reports.
+    corruption: f64,
+    cwnd: f64,
+    /// The window to return to after a timeout or a PROBE_RTT.
+    saved_cwnd: f64,
+    has_timed_out: bool,
+    /// When PROBE_RTT ends, once its window is reached, and the round then.
+    probe_rtt_until: Option<(Time, u64)>,
+    /// Bytes per second; 0 while unknown.
+    pacing_rate: f64,
+    /// Bytes marked CE in this round.
+    round_ce: u64,
+}
+
+impl Bbr {
+    pub(super) fn new(mss: u32) -> Self {
+        let mss = f64::from(mss.max(1));
+        Self {
+            mss,
+            phase: Phase::Startup,
+            phase_began: Time::ZERO,
+            round: Round::default(),
+            bandwidth: Bandwidth::default(),
+            min_rtt: MinRtt::default(),
+            extra_acked: ExtraAcked::default(),
+            floor: LossFloor::new(),
+            bounds: Bounds::default(),
+            startup: Startup::default(),
+            cycle: Cycle::default(),
+            is_full: false,
+            corruption: 0.0,
+            cwnd: initial_window(mss),
+            saved_cwnd: 0.0,
+            has_timed_out: false,
+            probe_rtt_until: None,
+            pacing_rate: 0.0,
+            round_ce: 0,
+        }
+    }
+
+    /// BBR.bw: bytes per second the link is believed to carry.
+    fn bw(&self) -> f64 {
+        self.bandwidth.max(self.explained()).min(self.bounds.bw_lo)
+    }
+
+    /// Loss that is not congestion: chance and corruption.
+    fn explained(&self) -> f64 {
+        (self.floor.get() + self.corruption).min(FLOOR_MAX)
+    }
+
+    fn rtt(&self) -> Duration {
+        self.min_rtt.get().unwrap_or_default()
+    }
+
+    /// Bandwidth-delay product in bytes.
+    fn bdp(&self) -> f64 {
+        let bdp = self.bw() * self.rtt().as_secs_f64();
+        if bdp > 0.0 { bdp } else { initial_window(self.mss) }
+    }
+
+    fn enter(&mut self, now: Time, phase: Phase) {
+        self.phase = phase;
+        self.phase_began = now;
+    }
+
+    fn segments(&self, bytes: f64) -> f64 {
+        bytes / self.mss
+    }
+
+    fn sample_bandwidth(&mut self, ack: &AckSample) {
+        let rate = &ack.rate;
+        self.bounds.on_delivery(rate, self.round.is_start);
+        if self.round.is_start {
+            self.end_round(!rate.is_app_limited);
+        }
+        self.round.least_rtt = self.round.least_rtt.into_iter().chain(ack.rtt).min();
+        self.bandwidth.on_ack(ack.newly_acked as f64, ack.newly_lost as f64);
+        // An interval shorter than any round trip is compressed ACKs (draft 4.1.2.3).
+        if rate.interval.is_zero() || rate.interval < self.rtt() {
+            return;
+        }
+        let delivered = rate.delivered as f64 / rate.interval.as_secs_f64();
+        if !rate.is_app_limited || delivered >= self.bandwidth.delivered() {
+            self.bandwidth.on_sample(delivered);
+        }
+    }
+
+    /// A round trip is over: what did the link carry, and is it full?
+    fn end_round(&mut self, counts: bool) {
+        let least = self.round.least_rtt.take();
+        let queue = self.rtt().mul_f64(QUEUE) + QUEUE_MIN;
+        self.round.has_queue = least.is_some_and(|rtt| rtt > queue);
+        let round = RoundTrip {
+            took: self.round.took,
+            explained: self.explained(),
+            corruption: self.corruption,
+            paced: self.round.paced.max(self.round.paced_before).max(self.pacing_rate),
+            has_queue: self.round.has_queue,
+        };
+        self.bandwidth.on_round(&round, counts);
+        (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
+        if self.phase == Phase::Cruise
+            && bandwidth::is_chancy(self.explained())
+            && let Some(full) = self.bandwidth.take_full()
+        {
+            self.bounds.bw_lo = self.bounds.bw_lo.min(full);
+        }
+    }
+
+    fn note_corruption(&mut self, ack: &AckSample) {
+        let (corrupt, all) = (ack.newly_corrupt as f64, (ack.newly_acked + ack.newly_lost) as f64);
+        let weight = (self.segments(all + corrupt) / 200.0).min(1.0);
+        let share = corrupt / (all + corrupt).max(1.0);
+        self.corruption += weight * (share - self.corruption);
+        self.corruption = self.corruption.clamp(0.0, FLOOR_MAX);
+    }
+
+    fn advance_startup(&mut self, now: Time, ack: &AckSample) {
+        if let Some(rtt) = ack.rtt {
+            self.startup.on_rtt(rtt, self.rtt());
+        }
+        let (acked, lost) = (ack.newly_acked as f64, ack.newly_lost as f64);
+        let mut full = self.startup.on_fates(self.segments(acked), self.segments(lost));
+        let suspected = match full {
+            Some(_) => self.startup.loss_now(),
+            None => self.startup.loss_before(),
+        };
+        if self.round.is_start && full.is_none() {
+            full = self.startup.on_round(self.bandwidth.delivered(), ack.rate.is_app_limited);
+        }
+        let Some(full) = full else { return };
+        self.is_full = true;
+        self.enter(now, Phase::Drain);
+        if suspected > 0.02 {
+            self.bounds.suspect(self.bw() * startup::GAIN);
+        }
+        if full == Full::Overflow {
+            let fits = self.bdp().max(self.bounds.inflight_latest);
+            self.bounds.inflight_hi = fits / (1.0 - self.startup.loss_before().min(FLOOR_MAX));
+        }
+        if suspected > 0.02 {
+            self.floor.begin_trial(now, suspected, DRAIN_PACING_GAIN / startup::GAIN);
+        }
+    }
+
+    /// Acts on what the loss floor makes of this ACK.
+    fn heed(&mut self, now: Time, ack: &AckSample) {
+        let seen = Seen {
+            acked: self.segments(ack.watched.acked as f64),
+            lost: self.segments(ack.watched.lost as f64),
+            newest: ack.acked_sent_at,
+            settled: ack.settled,
+        };
+        let before = self.floor.get();
+        let flight = self.segments(self.bdp());
+        let rate = self.bw() * self.pacing_gain();
+        let verdict = self.floor.on_ack(now, self.round.count, &seen, flight);
+        let after = self.floor.get();
+        if before != after {
+            self.bandwidth.on_floor(before, after);
+        }
+        match verdict {
+            None => {}
+            Some(Verdict::Suspect) => {
+                self.bounds.suspect(rate);
+                if matches!(self.phase, Phase::Up | Phase::Refill) {
+                    self.bounds.on_probe_too_high(ack.rate.tx_in_flight as f64, self.bdp());
+                    self.begin_down(now);
+                    self.floor.begin_trial(now, self.floor.suspected(), TRIAL_GAIN / UP_PACING_GAIN);
+                }
+            }
+            Some(Verdict::Fits(share)) if share >= 1.0 => self.bounds.acquit(),
+            Some(Verdict::Fits(share)) => self.bounds.convict(share, self.rtt()),
+        }
+    }
+
+    /// ECN (RFC 3168 5): a mark is a loss that was not needed, and never chance.
+    fn heed_marks(&mut self, now: Time, ack: &AckSample) {
+        let had_marks = self.round_ce > 0;
+        self.round_ce += ack.newly_ce;
+        if ack.newly_ce == 0 || had_marks {
+            if self.round.is_start {
+                self.round_ce = 0;
+            }
+            return;
+        }
+        match self.phase {
+            Phase::Startup => {
+                self.is_full = true;
+                self.bounds.inflight_hi = self.bdp().max(self.bounds.inflight_latest);
+                self.enter(now, Phase::Drain);
+            }
+            Phase::Up | Phase::Refill => {
+                self.bounds.on_probe_too_high(ack.rate.tx_in_flight as f64, self.bdp());
+                self.begin_down(now);
+            }
+            _ => self.bounds.on_mark(self.bw(), self.cwnd),
+        }
+    }
+
+    fn update_model(&mut self, now: Time, ack: &AckSample) {
+        match self.phase {
+            Phase::Startup => self.advance_startup(now, ack),
+            Phase::ProbeRtt => {}
+            _ => self.heed(now, ack),
+        }
+        self.heed_marks(now, ack);
+        if self.phase == Phase::Drain && ack.in_flight as f64 <= self.bdp() {
+            self.begin_down(now);
+        }
+        self.advance_cycle(now, ack);
+        self.advance_probe_rtt(now, ack);
+    }
+
+    fn advance_probe_rtt(&mut self, now: Time, ack: &AckSample) {
+        if self.phase != Phase::ProbeRtt {
+            let is_due = self.min_rtt.is_stale && self.phase != Phase::Startup && !self.floor.in_trial();
+            if is_due {
+                self.saved_cwnd = self.saved_cwnd.max(self.cwnd);
+                self.probe_rtt_until = None;
+                self.enter(now, Phase::ProbeRtt);
+            }
+            return;
+        }
+        match self.probe_rtt_until {
+            None if ack.in_flight as f64 <= self.probe_rtt_cwnd() => {
+                self.probe_rtt_until = Some((now + PROBE_RTT_DURATION, self.round.count + 1));
+            }
+            Some((until, round)) if now >= until && self.round.count >= round => {
+                self.min_rtt.refresh(now);
+                self.cwnd = self.cwnd.max(self.saved_cwnd);
+                self.saved_cwnd = 0.0;
+                self.bounds.reset_lower();
+                self.begin_down(now);
+                self.begin_cruise(now);
+            }
+            _ => {}
+        }
+    }
+
+    fn probe_rtt_cwnd(&self) -> f64 {
+        (PROBE_RTT_CWND_GAIN * self.bdp()).max(CWND_MIN * self.mss)
+    }
+
+    fn pacing_gain(&self) -> f64 {
+        let gain = match self.phase {
+            Phase::Startup => self.startup.gain(),
+            Phase::Drain => DRAIN_PACING_GAIN,
+            Phase::Down => DOWN_PACING_GAIN,
+            Phase::Up => UP_PACING_GAIN,
+            Phase::Cruise | Phase::Refill | Phase::ProbeRtt => 1.0,
+        };
+        if self.floor.in_trial() { gain.min(TRIAL_GAIN) } else { gain }
+    }
+
+    fn set_pacing_rate(&mut self) {
+        self.round.paced = self.round.paced.max(self.pacing_rate);
+        let rate = PACING_MARGIN * self.pacing_gain() * self.bw();
+        let least = self.mss / self.rtt().as_secs_f64().clamp(1e-4, 0.5);
+        if rate > 0.0 && (self.is_full || rate > self.pacing_rate) {
+            self.pacing_rate = rate.max(least);
+        }
+    }
+
+    /// Bytes that a burst of the pacer may hold (BBR.send_quantum).
+    fn send_quantum(&self) -> f64 {
+        (self.pacing_rate * 0.001).clamp(2.0 * self.mss, 65_536.0)
+    }
+
+    /// BBR.max_inflight.
+    fn max_inflight(&self) -> f64 {
+        let gain = match self.phase {
+            Phase::Startup => self.startup.gain(),
+            Phase::Up => UP_CWND_GAIN,
+            _ => CWND_GAIN,
+        };
+        let extra = self.extra_acked.get(self.bandwidth.delivered(), self.rtt());
+        gain * self.bdp() + extra + 3.0 * self.send_quantum()
+    }
+
+    fn set_cwnd(&mut self, ack: &AckSample) {
+        let acked = ack.newly_acked as f64;
+        let target = self.max_inflight();
+        if self.is_full {
+            self.cwnd = (self.cwnd + acked).min(target);
+        } else if self.cwnd < target {
+            self.cwnd = (self.cwnd + acked * (self.startup.growth() - 1.0)).min(target.max(self.cwnd));
+        }
+        let bound = match self.phase {
+            Phase::Startup | Phase::Drain => f64::INFINITY,
+            Phase::Up | Phase::Refill => self.bounds.inflight_hi,
+            Phase::Down | Phase::Cruise => self.bounds.headroom().min(self.bounds.inflight_lo),
+            Phase::ProbeRtt => self.probe_rtt_cwnd(),
+        };
+        self.cwnd = self.cwnd.min(bound).clamp(CWND_MIN * self.mss, CWND_MAX);
+    }
+
+    fn leave_timeout(&mut self, ack: &AckSample) {
+        if self.has_timed_out && ack.newly_acked > 0 {
+            self.has_timed_out = false;
+            self.cwnd = self.cwnd.max(self.saved_cwnd);
+            self.saved_cwnd = 0.0;
+        }
+    }
+}
+
+/// RFC 6928 section 2 in bytes.
+fn initial_window(mss: f64) -> f64 {
+    (INITIAL_SEGMENTS * mss).min(INITIAL_BYTES.max(2.0 * mss))
+}
+
+impl Controller for Bbr {
+    fn name(&self) -> &'static str {
+        "bbr"
+    }
+
+    fn on_handshake(&mut self, _now: Time, rtt: Duration) {
+        self.startup.on_rtt(rtt, rtt);
+        let windows = self.startup.initial_windows();
+        self.cwnd = windows * initial_window(self.mss);
+        if windows > 1.0 {
+            self.pacing_rate = startup::GAIN / 2.0 * self.cwnd / rtt.as_secs_f64();
+        }
+    }
+
+    fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
+
+    fn on_ack(&mut self, now: Time, ack: &AckSample) {
+        self.round.on_ack(now, ack);
+        self.note_corruption(ack);
+        self.min_rtt.on_sample(now, ack.rtt);
+        self.sample_bandwidth(ack);
+        let bandwidth = self.bandwidth.delivered();
+        self.extra_acked.on_ack(now, ack.newly_acked as f64, bandwidth, self.cwnd, self.round.count);
+        self.leave_timeout(ack);
+        self.update_model(now, ack);
+        self.set_pacing_rate();
+        self.set_cwnd(ack);
+    }
+
+    /// Losses and marks arrive with the ACKs' samples, which tell more.
+    fn on_congestion_event(&mut self, _now: Time, _event: &CongestionEvent) {}
+
+    fn on_recovery_exit(&mut self, _now: Time) {}
+
+    fn on_retransmission_timeout(&mut self, now: Time, _event: &CongestionEvent) {
+        self.saved_cwnd = self.saved_cwnd.max(self.cwnd);
+        self.has_timed_out = true;
+        self.cwnd = CWND_MIN * self.mss;
+        self.floor.abandon(now);
+    }
+
+    fn on_spurious(&mut self, now: Time) {
+        self.cwnd = self.cwnd.max(self.saved_cwnd);
+        self.saved_cwnd = 0.0;
+        self.has_timed_out = false;
+        self.bounds.acquit();
+        self.floor.abandon(now);
+    }
+
+    fn on_idle_restart(&mut self, now: Time, _idle: Duration, _rto: Duration) {
+        self.extra_acked.restart(now);
+    }
+
+    fn on_mss(&mut self, mss: u32) {
+        let old = self.mss;
+        self.mss = f64::from(mss.max(1));
+        if self.bandwidth.delivered() == 0.0 && self.pacing_rate == 0.0 && self.cwnd <= initial_window(old) {
+            self.cwnd = initial_window(self.mss);
+        }
+    }
+
+    fn watch(&self) -> Watch {
+        self.floor.watch()
+    }
+
+    fn cwnd(&self) -> u64 {
+        self.cwnd.max(self.mss) as u64
+    }
+
+    fn ssthresh(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn pacing_rate(&self) -> Option<u64> {
+        (self.pacing_rate > 0.0).then_some(self.pacing_rate as u64)
+    }
+
+    fn wants_prr(&self) -> bool {
+        false
+    }
+}
