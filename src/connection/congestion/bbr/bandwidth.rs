@@ -68,11 +68,12 @@ impl Bandwidth {
     }
 
     /// A round trip is over; `counts` if the network, not the application, limited it.
-    pub(super) fn on_round(&mut self, round: &RoundTrip, counts: bool) {
+    /// Returns the bytes delivered and lost in it.
+    pub(super) fn on_round(&mut self, round: &RoundTrip, counts: bool) -> (f64, f64) {
         let (acked, lost) = (std::mem::take(&mut self.acked), std::mem::take(&mut self.lost));
         let seconds = round.took.as_secs_f64();
         if seconds <= 0.0 {
-            return;
+            return (acked, lost);
         }
         let by_chance = lost.min(acked * round.explained / (1.0 - round.explained));
         if round.has_queue {
@@ -87,6 +88,7 @@ impl Bandwidth {
             self.current.steady = self.current.steady.max(rate(acked));
             self.current.carried = self.current.carried.max(rate(acked + by_chance));
         }
+        (acked, lost)
     }
 
     fn restart_full(&mut self) {

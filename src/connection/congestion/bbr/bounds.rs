@@ -6,8 +6,8 @@ use super::super::RateSample;
 
 /// BBR.Beta: the largest cut at once.
 const BETA: f64 = 0.7;
-/// What a mark costs. A mark comes earlier than a loss, at a shorter queue (RFC 8511).
-const MARK_BETA: f64 = 0.85;
+/// What a round with a mark, or with a loss at a queue, costs (RFC 8511's beta for marks).
+const GENTLE_BETA: f64 = 0.75;
 /// BBR.Headroom: left to others while not probing.
 const HEADROOM: f64 = 0.85;
 
@@ -48,9 +48,9 @@ impl Bounds {
         self.inflight_latest = if is_round_start { delivered } else { self.inflight_latest.max(delivered) };
     }
 
-    /// `inflight_hi` less what is left to others.
-    pub(super) fn headroom(&self) -> f64 {
-        HEADROOM * self.inflight_hi
+    /// `inflight_hi` less what is left to others; never less than fills the pipe, if that much was fine.
+    pub(super) fn headroom(&self, bdp: f64) -> f64 {
+        (HEADROOM * self.inflight_hi).max(bdp.min(self.inflight_hi))
     }
 
     /// A trial begins: `rate` was too much, perhaps.
@@ -79,10 +79,10 @@ impl Bounds {
         self.inflight_lo = self.inflight_lo.min(flight);
     }
 
-    /// CE marks outside of a probe.
-    pub(super) fn on_mark(&mut self, bw: f64, cwnd: f64) {
-        self.bw_lo = MARK_BETA * bw;
-        self.inflight_lo = MARK_BETA * cwnd.min(self.inflight_lo);
+    /// Congestion outside of a probe, by a mark or by a loss at a queue; once per round trip.
+    pub(super) fn on_congestion(&mut self, bw: f64, cwnd: f64) {
+        self.bw_lo = GENTLE_BETA * bw;
+        self.inflight_lo = GENTLE_BETA * cwnd.min(self.inflight_lo);
     }
 
     /// A new probe starts from the long-term bounds (BBRResetLowerBounds).

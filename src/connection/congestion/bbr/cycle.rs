@@ -85,7 +85,7 @@ impl Bbr {
                     self.cycle.has_advanced = true;
                     self.bandwidth.advance();
                 }
-                let target = self.bdp().min(self.bounds.headroom());
+                let target = self.bdp().min(self.bounds.headroom(self.bdp()));
                 if self.is_time_to_probe(now) {
                     self.begin_refill(now);
                 } else if self.cycle.has_advanced && ack.in_flight as f64 <= target {
@@ -136,9 +136,10 @@ impl Bbr {
         if self.round.is_start {
             self.cycle.raises = (self.cycle.raises + 1).min(30);
         }
-        // By 2^raises segments per round trip of ACKs.
+        // By 2^raises segments per round trip of ACKs, or by a 32nd, which on a long fat path is more.
         let share = ack.newly_acked as f64 / self.cwnd;
-        self.bounds.inflight_hi += share * f64::from(1u32 << self.cycle.raises) * self.mss;
+        let raise = (f64::from(1u32 << self.cycle.raises) * self.mss).max(self.bounds.inflight_hi / 32.0);
+        self.bounds.inflight_hi += share * raise;
     }
 }
 
