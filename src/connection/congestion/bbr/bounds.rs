@@ -7,7 +7,9 @@ use super::super::RateSample;
 /// BBR.Beta: the largest cut at once.
 const BETA: f64 = 0.7;
 /// What a round with a mark, or with a loss at a queue, costs (RFC 8511's beta for marks).
-const GENTLE_BETA: f64 = 0.75;
+const GENTLE_BETA: f64 = 0.7;
+/// What is kept of a flight that was too much (the draft keeps all, and so takes ever more of a queue from CUBIC).
+const PROBE_BETA: f64 = 0.9;
 /// BBR.Headroom: left to others while not probing.
 const HEADROOM: f64 = 0.85;
 
@@ -48,9 +50,9 @@ impl Bounds {
         self.inflight_latest = if is_round_start { delivered } else { self.inflight_latest.max(delivered) };
     }
 
-    /// `inflight_hi` less what is left to others; never less than fills the pipe, if that much was fine.
-    pub(super) fn headroom(&self, bdp: f64) -> f64 {
-        (HEADROOM * self.inflight_hi).max(bdp.min(self.inflight_hi))
+    /// `inflight_hi` less what is left to others.
+    pub(super) fn headroom(&self) -> f64 {
+        HEADROOM * self.inflight_hi
     }
 
     /// A trial begins: `rate` was too much, perhaps.
@@ -60,7 +62,7 @@ impl Bounds {
 
     /// A probe with `in_flight` bytes met congestion (BBRHandleInflightTooHigh).
     pub(super) fn on_probe_too_high(&mut self, in_flight: f64, bdp: f64) {
-        self.inflight_hi = in_flight.max(BETA * bdp.min(self.inflight_hi));
+        self.inflight_hi = (PROBE_BETA * in_flight).max(BETA * bdp.min(self.inflight_hi));
     }
 
     /// The loss was chance.
@@ -83,6 +85,12 @@ impl Bounds {
     pub(super) fn on_congestion(&mut self, bw: f64, cwnd: f64) {
         self.bw_lo = GENTLE_BETA * bw;
         self.inflight_lo = GENTLE_BETA * cwnd.min(self.inflight_lo);
+    }
+
+    /// Neighbours want room in the queue that we stand in: give some up for longer than until the next probe.
+    pub(super) fn yield_long_term(&mut self, cwnd: f64, bdp: f64) {
+        let less = (GENTLE_BETA * cwnd).max(BETA * bdp);
+        self.inflight_hi = self.inflight_hi.min(less / HEADROOM);
     }
 
     /// A new probe starts from the long-term bounds (BBRResetLowerBounds).

@@ -83,9 +83,11 @@ impl Bbr {
             Phase::Down => {
                 if !self.cycle.has_advanced && self.phase_rounds() >= 1 {
                     self.cycle.has_advanced = true;
-                    self.bandwidth.advance();
+                    if !self.floor.is_unproven() {
+                        self.bandwidth.advance();
+                    }
                 }
-                let target = self.bdp().min(self.bounds.headroom(self.bdp()));
+                let target = self.bdp().min(self.bounds.headroom());
                 if self.is_time_to_probe(now) {
                     self.begin_refill(now);
                 } else if self.cycle.has_advanced && ack.in_flight as f64 <= target {

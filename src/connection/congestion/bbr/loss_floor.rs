@@ -142,7 +142,7 @@ impl Record {
     /// Zero without any.
     fn least(&self) -> f64 {
         let trials = self.trials.iter().take(self.count).copied();
-        if self.count == 0 { 0.0 } else { trials.fold(FLOOR_MAX, f64::min) }
+        if self.count < TRIALS { 0.0 } else { trials.fold(FLOOR_MAX, f64::min) }
     }
 }
 
@@ -158,6 +158,7 @@ pub(super) struct LossFloor {
     trial: Option<Trial>,
     /// When the newest segment was sent whose fate is known.
     newest: Time,
+    unproven: bool,
     /// No trial before this round.
     rest_until: u64,
 }
@@ -172,12 +173,18 @@ impl LossFloor {
             windows: 0,
             trial: None,
             newest: Time::ZERO,
+            unproven: false,
             rest_until: 0,
         }
     }
 
     pub(super) const fn get(&self) -> f64 {
         self.floor
+    }
+
+    /// The latest trial found chance, and no floor explains it yet.
+    pub(super) const fn is_unproven(&self) -> bool {
+        self.unproven
     }
 
     pub(super) const fn in_trial(&self) -> bool {
@@ -272,6 +279,7 @@ impl LossFloor {
         }
         self.learn(&trial.meter);
         let is_chance = trial.suspected - loss <= CONFIDENCE * trial.meter.deviation(trial.suspected);
+        self.unproven = is_chance && loss > self.floor + THRESHOLD;
         Verdict::Fits(if is_chance { 1.0 } else { fits })
     }
 

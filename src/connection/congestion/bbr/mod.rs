@@ -226,8 +226,9 @@ impl Bbr {
     fn heed_queue(&mut self, acked: f64, lost: f64) {
         let chance = self.explained() * (acked + lost);
         let is_congestion = self.round.has_queue && lost > chance + 2.0 * chance.sqrt() + 0.5;
-        if is_congestion && self.phase == Phase::Cruise && !self.floor.in_trial() {
+        if is_congestion && matches!(self.phase, Phase::Cruise | Phase::Refill) && !self.floor.in_trial() {
             self.bounds.on_congestion(self.bw(), self.cwnd);
+            self.bounds.yield_long_term(self.cwnd, self.bdp());
         }
     }
 
@@ -251,13 +252,15 @@ impl Bbr {
             None => self.startup.loss_before(),
         };
         if self.round.is_start && full.is_none() {
-            full = self.startup.on_round(self.bandwidth.delivered(), ack.rate.is_app_limited);
+            full = self.startup.on_round(
+                self.bandwidth.delivered(),
+                ack.rate.is_app_limited,
+                self.round.has_queue,
+            );
         }
         let Some(full) = full else { return };
         self.is_full = true;
         self.enter(now, Phase::Drain);
-        let (acked, lost) = self.startup.before();
-        self.floor.on_startup(acked, lost);
         if suspected > 0.02 {
             self.bounds.suspect(self.bw() * startup::GAIN);
         }
@@ -395,7 +398,8 @@ impl Bbr {
         } else {
             // BBRInitPacingRate: what came so far may have been a chat.
             let initial = startup::GAIN * self.startup.initial_windows() * initial_window(self.mss);
-            self.pacing_rate = self.pacing_rate.max(rate).max(initial / rtt.max(1e-4));
+            let initial = if rtt > 0.0 { initial / rtt } else { 0.0 };
+            self.pacing_rate = self.pacing_rate.max(rate).max(initial);
         }
     }
 
@@ -426,7 +430,7 @@ impl Bbr {
         let bound = match self.phase {
             Phase::Startup | Phase::Drain => f64::INFINITY,
             Phase::Up | Phase::Refill => self.bounds.inflight_hi,
-            Phase::Down | Phase::Cruise => self.bounds.headroom(self.bdp()).min(self.bounds.inflight_lo),
+            Phase::Down | Phase::Cruise => self.bounds.headroom().min(self.bounds.inflight_lo),
             Phase::ProbeRtt => self.probe_rtt_cwnd(),
         };
         self.cwnd = self.cwnd.min(bound).clamp(CWND_MIN * self.mss, CWND_MAX);

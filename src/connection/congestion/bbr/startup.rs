@@ -51,6 +51,8 @@ pub(super) struct Startup {
     round: Tally,
     before: Tally,
     fits: f64,
+    /// A queue stood in the latest round, however small.
+    is_full_round: bool,
     /// A queue was seen.
     has_queue: bool,
     min_rtt: Duration,
@@ -100,7 +102,7 @@ impl Startup {
         }
         let g = self.growth();
         let loss = self.before.loss().min(LOSS_MAX);
-        let counts = self.before.total() >= 20.0 && self.before.lost >= LOSSES_MIN;
+        let counts = self.before.total() >= 20.0 && self.before.lost >= LOSSES_MIN && !self.is_full_round;
         g * g * g.ln() / (g - 1.0) / if counts { 1.0 - loss } else { 1.0 }
     }
 
@@ -140,7 +142,8 @@ impl Startup {
     }
 
     /// A round has ended with a bandwidth of so many bytes per second.
-    pub(super) fn on_round(&mut self, bandwidth: f64, is_app_limited: bool) -> Option<Full> {
+    pub(super) fn on_round(&mut self, bandwidth: f64, is_app_limited: bool, queue: bool) -> Option<Full> {
+        self.is_full_round = queue;
         self.before.acked += self.round.acked;
         self.before.lost += self.round.lost;
         self.round = Tally::default();
@@ -165,12 +168,12 @@ mod tests {
     fn full_after_three_rounds_without_a_quarter_more() {
         let mut startup = Startup::default();
         for bandwidth in [100.0, 200.0, 250.0] {
-            assert_eq!(startup.on_round(bandwidth, false), None);
+            assert_eq!(startup.on_round(bandwidth, false, false), None);
         }
-        assert_eq!(startup.on_round(300.0, false), None);
-        assert_eq!(startup.on_round(300.0, true), None, "the application had nothing to send");
-        assert_eq!(startup.on_round(310.0, false), None);
-        assert_eq!(startup.on_round(311.0, false), Some(Full::Plateau));
+        assert_eq!(startup.on_round(300.0, false, false), None);
+        assert_eq!(startup.on_round(300.0, true, false), None, "the application had nothing to send");
+        assert_eq!(startup.on_round(310.0, false, false), None);
+        assert_eq!(startup.on_round(311.0, false, false), Some(Full::Plateau));
     }
 
     #[test]
@@ -179,7 +182,7 @@ mod tests {
         let mut flight = 10.0;
         for round in 0..8 {
             assert_eq!(startup.on_fates(flight / 2.0, flight / 2.0, flight), None, "round {round}");
-            startup.on_round(flight, false);
+            startup.on_round(flight, false, false);
             flight *= 2.0;
         }
         assert!(startup.gain() > 1.9 * GAIN, "{}", startup.gain());
@@ -189,7 +192,7 @@ mod tests {
     fn loss_that_comes_with_the_rate_is_an_overflow() {
         let mut startup = Startup::default();
         startup.on_fates(200.0, 2.0, 100.0);
-        startup.on_round(1.0, false);
+        startup.on_round(1.0, false, false);
         assert_eq!(startup.on_fates(20.0, 5.0, 200.0), None, "five losses may be a burst");
         assert_eq!(startup.on_fates(0.0, 3.0, 300.0), Some(Full::Overflow));
     }
