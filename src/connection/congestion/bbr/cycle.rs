@@ -27,6 +27,8 @@ pub(super) struct Cycle {
     wait: Duration,
     /// The round in which the current phase began.
     phase_round: u64,
+    /// The round in which the latest CRUISE began.
+    cruise_round: u64,
     /// The bandwidth filter has turned since DOWN began.
     has_advanced: bool,
     /// Largest bandwidth at the start of the latest round of UP.
@@ -54,6 +56,7 @@ impl Bbr {
 
     pub(super) fn begin_cruise(&mut self, now: Time) {
         self.cycle.phase_round = self.round.count;
+        self.cycle.cruise_round = self.round.count;
         self.enter(now, Phase::Cruise);
     }
 
@@ -72,6 +75,11 @@ impl Bbr {
         self.cycle.raised_by = 0.0;
         self.floor.restart(now);
         self.enter(now, Phase::Up);
+    }
+
+    /// Rounds since the queue of the latest probe was given up.
+    pub(super) fn cruises_since_probe(&self) -> u64 {
+        self.round.count - self.cycle.cruise_round
     }
 
     fn phase_rounds(&self) -> u64 {

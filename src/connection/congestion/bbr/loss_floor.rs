@@ -28,6 +28,8 @@ const SEGMENTS_MAX: f64 = 200.0;
 const STILL_FULL: f64 = 0.92;
 /// Rounds between a trial and the next.
 const PAUSE_ROUNDS: u64 = 4;
+/// The same, while trials have yet to agree.
+const PAUSE_ROUNDS_UNPROVEN: u64 = 2;
 /// The floor is the least loss of so many trials in a row: a path's nature lasts, what neighbours do does not.
 const TRIALS: usize = 8;
 
@@ -280,6 +282,9 @@ impl LossFloor {
         self.learn(&trial.meter);
         let is_chance = trial.suspected - loss <= CONFIDENCE * trial.meter.deviation(trial.suspected);
         self.unproven = is_chance && loss > self.floor + THRESHOLD;
+        if self.unproven {
+            self.rest_until = round + PAUSE_ROUNDS_UNPROVEN;
+        }
         Verdict::Fits(if is_chance { 1.0 } else { fits })
     }
 

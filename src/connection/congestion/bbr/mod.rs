@@ -226,7 +226,11 @@ impl Bbr {
     fn heed_queue(&mut self, acked: f64, lost: f64) {
         let chance = self.explained() * (acked + lost);
         let is_congestion = self.round.has_queue && lost > chance + 2.0 * chance.sqrt() + 0.5;
-        if is_congestion && matches!(self.phase, Phase::Cruise | Phase::Refill) && !self.floor.in_trial() {
+        // Where packets are lost by chance, the last of our own probe's queue may meet one.
+        let is_chancy = self.floor.is_unproven() || bandwidth::is_chancy(self.explained());
+        let is_ours = !matches!(self.phase, Phase::Cruise | Phase::Refill)
+            || (is_chancy && self.cruises_since_probe() < 3);
+        if is_congestion && !is_ours && !self.floor.in_trial() {
             self.bounds.on_congestion(self.bw(), self.cwnd);
             self.bounds.yield_long_term(self.cwnd, self.bdp());
         }
