@@ -9,7 +9,7 @@ const BETA: f64 = 0.7;
 /// What a round with a mark, or with a loss at a queue, costs (RFC 8511's beta for marks).
 const GENTLE_BETA: f64 = 0.7;
 /// What is kept of a flight that was too much (the draft keeps all, and so takes ever more of a queue from CUBIC).
-const PROBE_BETA: f64 = 0.9;
+const PROBE_BETA: f64 = 0.87;
 /// BBR.Headroom: left to others while not probing.
 const HEADROOM: f64 = 0.85;
 
@@ -58,6 +58,11 @@ impl Bounds {
     /// A trial begins: `rate` was too much, perhaps.
     pub(super) fn suspect(&mut self, rate: f64) {
         self.suspicion = Some(Suspicion { rate, inflight_hi: self.inflight_hi });
+    }
+
+    /// The rate that is or was last suspected, bytes per second; 0 if none was.
+    pub(super) fn suspected_rate(&self) -> f64 {
+        self.suspicion.map_or(0.0, |suspicion| suspicion.rate)
     }
 
     /// A probe with `in_flight` bytes met congestion (BBRHandleInflightTooHigh).

@@ -60,7 +60,7 @@ impl Bbr {
         self.enter(now, Phase::Cruise);
     }
 
-    fn begin_refill(&mut self, now: Time) {
+    pub(super) fn begin_refill(&mut self, now: Time) {
         self.cycle.phase_round = self.round.count;
         self.bounds.reset_lower();
         self.floor.restart(now);

@@ -277,6 +277,7 @@ impl LossFloor {
         let delivers = trial.gain / fits.max(0.01); // as a share of what was delivered before
         if (delivers >= STILL_FULL || !trial.was_empty) && loss > self.floor + THRESHOLD {
             self.rest_until = round; // full even so, by us or by others: go on downwards
+            self.learn(&Meter::new(now)); // and until it is not for a while, no floor
             return Verdict::Fits(trial.gain);
         }
         self.learn(&trial.meter);

@@ -43,6 +43,8 @@ const INITIAL_BYTES: f64 = 14_600.0;
 /// No round trip of a round was shorter than this multiple of the least: a queue stands.
 const QUEUE: f64 = 1.05;
 const QUEUE_MIN: Duration = Duration::from_micros(250);
+/// A floor that rises by more is worth a probe at once.
+const FLOOR_STEP: f64 = 0.05;
 /// A window that is beyond all use: four times what a TCP header can offer.
 const CWND_MAX: f64 = 4_294_967_296.0;
 
@@ -213,7 +215,7 @@ impl Bbr {
         let (acked, lost) = self.bandwidth.on_round(&round, counts);
         self.heed_queue(self.segments(acked), self.segments(lost));
         (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
-        if self.phase == Phase::Cruise
+        if matches!(self.phase, Phase::Down | Phase::Cruise)
             && bandwidth::is_chancy(self.explained())
             && let Some(full) = self.bandwidth.take_full()
         {
@@ -292,7 +294,7 @@ impl Bbr {
         let verdict = self.floor.on_ack(now, self.round.count, &seen, flight, self.corruption);
         let after = self.floor.get();
         if before != after {
-            self.bandwidth.on_floor(before, after);
+            self.bandwidth.on_floor(before, after, self.bounds.suspected_rate());
         }
         match verdict {
             None => {}
@@ -304,7 +306,12 @@ impl Bbr {
                     self.floor.begin_trial(now, self.floor.suspected(), TRIAL_GAIN / UP_PACING_GAIN);
                 }
             }
-            Some(Verdict::Fits(share)) if share >= 1.0 => self.bounds.acquit(),
+            Some(Verdict::Fits(share)) if share >= 1.0 => {
+                self.bounds.acquit();
+                if after > before + FLOOR_STEP && self.phase == Phase::Cruise {
+                    self.begin_refill(now); // the link may carry far more than loss let us believe
+                }
+            }
             Some(Verdict::Fits(share)) => self.bounds.convict(share, self.rtt()),
         }
     }
