@@ -190,7 +190,7 @@ impl Bbr {
         let rate = &ack.rate;
         self.bounds.on_delivery(rate, self.round.is_start);
         if self.round.is_start {
-            self.end_round(now, ack);
+            self.end_round(ack);
         }
         self.round.least_rtt = self.round.least_rtt.into_iter().chain(ack.rtt).min();
         self.bandwidth.on_ack(ack.newly_acked as f64, (ack.newly_lost + ack.newly_corrupt) as f64);
@@ -210,7 +210,7 @@ impl Bbr {
     }
 
     /// A round trip is over: what did the link carry, and is it full?
-    fn end_round(&mut self, now: Time, ack: &AckSample) {
+    fn end_round(&mut self, ack: &AckSample) {
         let counts = !ack.rate.is_app_limited;
         let least = self.round.least_rtt.take();
         self.round.has_queue = least.is_some_and(|rtt| rtt > self.queue_threshold());

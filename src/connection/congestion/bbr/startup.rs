@@ -109,11 +109,6 @@ impl Startup {
         g * g * g.ln() / (g - 1.0) / if counts { 1.0 - loss } else { 1.0 }
     }
 
-    /// Segments acknowledged and lost in all rounds but the one in progress.
-    pub(super) fn before(&self) -> (f64, f64) {
-        (self.before.acked, self.before.lost)
-    }
-
     /// Most segments that were in flight while hardly any were lost.
     pub(super) fn fits(&self) -> f64 {
         self.fits
