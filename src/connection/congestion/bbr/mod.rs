@@ -186,7 +186,7 @@ impl Bbr {
         bytes / self.mss
     }
 
-    fn sample_bandwidth(&mut self, now: Time, ack: &AckSample) {
+    fn sample_bandwidth(&mut self, ack: &AckSample) {
         let rate = &ack.rate;
         self.bounds.on_delivery(rate, self.round.is_start);
         if self.round.is_start {
@@ -503,7 +503,7 @@ impl Controller for Bbr {
         self.round.on_ack(now, ack);
         self.note_corruption(ack);
         self.min_rtt.on_sample(now, ack.rtt, !self.is_chancy());
-        self.sample_bandwidth(now, ack);
+        self.sample_bandwidth(ack);
         let bandwidth = self.bandwidth.delivered();
         self.extra_acked.on_ack(now, ack.newly_acked as f64, bandwidth, self.cwnd, self.round.count);
         self.leave_timeout(ack);
