@@ -73,6 +73,7 @@ use keepalive::Keepalive;
 use limiter::Limiter;
 use receiver::{Receiver, window_shift};
 use sender::Sender;
+use stats::Packets;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +128,7 @@ pub struct Connection {
     /// When empty buffers give their memory back.
     release_at: Option<Time>,
     last_active: Time,
-    stats: Stats,
+    packets: Packets,
 }
 
 /// Deviates from RFC 9293 3.6, which waits for the ACK: in LAST-ACK with all data acknowledged, this many
@@ -170,7 +171,7 @@ impl Connection {
             time_wait_until: Time::MAX,
             release_at: None,
             last_active: now,
-            stats: Stats::default(),
+            packets: Packets::default(),
             config: config.clone(),
         }
     }
@@ -389,9 +390,12 @@ impl Connection {
             bytes_sent: self.bytes_written(),
             bytes_acked: self.bytes_acked(),
             bytes_received: self.rcv.bytes_read,
+            packets_sent: self.packets.sent,
+            packets_received: self.packets.received,
             packets_retransmitted: self.snd.retransmitted,
             packets_lost: self.snd.lost,
             packets_corrupt: self.rcv.corrupt,
+            packets_dropped: self.packets.dropped,
             srtt: self.snd.rtt.srtt(),
             min_rtt: self.snd.rtt.min_rtt(),
             rttvar: self.snd.rtt.rttvar(),
@@ -416,7 +420,6 @@ impl Connection {
             bytes_ce: self.snd.ecn.reported,
             rto_spurious: self.snd.rto_spurious,
             bytes_retransmitted: self.snd.bytes_retransmitted,
-            ..self.stats
         }
     }
 
