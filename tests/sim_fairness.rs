@@ -31,7 +31,7 @@ fn ms(n: u64) -> Duration {
 }
 
 fn config(algorithm: Algorithm) -> Config {
-    Config { algorithm, send_buffer: 16 << 20, recv_buffer: 64 << 20, ..Config::default() }
+    Config { algorithm, ..Config::default() }
 }
 
 /// A bottleneck of `rate` Mbit/s whose round trip is `rtt`, with a queue of `bdp` times their product.

@@ -211,6 +211,11 @@ impl ReceiveBuffer {
         !self.fragments.is_empty()
     }
 
+    /// Stretches of data beyond holes.
+    pub(super) fn fragments(&self) -> usize {
+        self.fragments.len()
+    }
+
     /// Raises the window's span to `limit`, at most to the configured maximum.
     pub(super) fn raise_limit(&mut self, limit: usize) {
         self.limit = self.limit.max(limit.min(self.max));
