@@ -34,7 +34,22 @@ pub(super) struct Arrivals {
     steady: u8,
 }
 
+/// What outlasts a rest: after so long the sender starts anew.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rested {
+    last_echo: Option<u64>,
+    rtt: Duration,
+}
+
 impl Arrivals {
+    pub(super) fn rest(&self) -> Rested {
+        Rested { last_echo: self.last_echo, rtt: self.rtt.min() }
+    }
+
+    pub(super) fn resume(rested: Rested) -> Self {
+        Self { last_echo: rested.last_echo, rtt: RecentMin::of(rested.rtt), ..Self::default() }
+    }
+
     /// A data segment. `echo_ms`: its TSecr as a millisecond of our clock; `min_rtt`: what the send half
     /// knows, zero if nothing.
     pub(super) fn on_segment(&mut self, now: Time, echo_ms: Option<u64>, min_rtt: Duration) {

@@ -8,6 +8,7 @@ mod arrival;
 mod events;
 mod fallback;
 mod handshake;
+mod life;
 mod output;
 mod ration;
 mod slot;
@@ -19,6 +20,7 @@ mod types;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::budget::Budget;
@@ -31,10 +33,11 @@ use super::slab::Slab;
 use super::stateless::Replies;
 use super::time_wait_table::{self, TimeWaitTable};
 use super::timers::Timers;
-use crate::connection::{Config, Connection, Identity, Stats};
+use crate::connection::{Config, Connection, Identity, Stats, View};
 use crate::time::Time;
 pub use events::{Event, event};
 use fallback::Fallback;
+use life::Life;
 use ration::Ration;
 use slot::{Holder, Origin, Slot};
 pub use tracing::TraceRecord;
@@ -44,6 +47,8 @@ pub use types::{ConnectError, ConnectOptions, MuxConfig, OpError, Transmit};
 /// The connections of one socket.
 pub struct Mux {
     config: MuxConfig,
+    /// `config.connection`, for all connections that have no other.
+    shared: Arc<Config>,
     secrets: Secrets,
     slots: Slab<Slot>,
     keys: HashMap<Key, ConnId, TableHash>,
@@ -99,6 +104,7 @@ impl Mux {
             past: Stats::default(),
             tracing: None,
             secrets,
+            shared: Arc::new(config.connection.clone()),
             config,
         }
     }
@@ -157,9 +163,12 @@ impl Mux {
             ts_offset: self.secrets.timestamp_offset(&key),
         };
         let fallback = Fallback::new(options.alternatives, &options.config);
-        let config =
-            fallback.as_ref().map_or_else(|| options.config.clone(), |all| all.share(all.attempts()));
-        let connection = Connection::connect(now, &config, identity);
+        let config = match &fallback {
+            Some(all) => Arc::new(all.share(all.attempts())),
+            None if options.config == *self.shared => Arc::clone(&self.shared),
+            None => Arc::new(options.config.clone()),
+        };
+        let connection = Connection::connect(now, config, identity);
         let slot = Slot {
             fallback,
             ignores_refusals: options.ignore_refused,
@@ -252,8 +261,8 @@ impl Mux {
 
     /// The connection, while its id lives.
     #[must_use]
-    pub fn connection(&self, id: ConnId) -> Option<&Connection> {
-        self.held(id).map(|slot| &*slot.connection)
+    pub fn connection(&self, id: ConnId) -> Option<View<'_>> {
+        self.held(id).map(Slot::view)
     }
 
     /// Where the connection's segments come from.
@@ -285,7 +294,7 @@ impl Mux {
         let ids: Vec<ConnId> = self.slots.iter().map(|(id, _)| id).collect();
         for id in ids {
             if let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.end.is_none()) {
-                slot.connection.abort(now);
+                slot.connection().abort(now);
                 self.let_go(now, id, None);
             }
         }
@@ -312,7 +321,7 @@ impl Mux {
     /// Nothing is left to send, answer or wait for that a process should stay for.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.replies.is_empty() && self.slots.iter().all(|(_, slot)| slot.connection.may_be_left())
+        self.replies.is_empty() && self.slots.iter().all(|(_, slot)| slot.view().may_be_left())
     }
 
     /// Connections in TIME-WAIT.
@@ -326,7 +335,7 @@ impl Mux {
     pub fn stats(&self) -> Stats {
         let mut sum = self.past;
         for (_, slot) in self.slots.iter() {
-            sum += &slot.connection.stats();
+            sum += &slot.view().stats();
         }
         sum
     }
@@ -359,7 +368,7 @@ impl Mux {
         config: &Config,
     ) -> Slot {
         Slot {
-            connection: Box::new(connection),
+            life: Life::Awake(Box::new(connection)),
             key,
             peer,
             reply_to,
@@ -401,7 +410,7 @@ impl Mux {
         call: impl FnOnce(&mut Connection) -> R,
     ) -> Result<R, OpError> {
         let slot = self.slots.get_mut(id).filter(|slot| slot.is_held()).ok_or(OpError::NotFound)?;
-        let result = call(&mut slot.connection);
+        let result = call(slot.connection());
         self.refresh(now, id);
         Ok(result)
     }

@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::key::Key;
 use super::fallback::Fallback;
+use super::life::Life;
 use super::ration::Turn;
 use super::{ConnId, Event, event};
-use crate::connection::{Connection, End};
+use crate::connection::{Connection, End, View};
 use crate::time::Time;
 
 /// Bits that hold as long as they are true, and are reported only while watched.
@@ -35,7 +36,7 @@ pub(super) enum Holder {
 }
 
 pub(super) struct Slot {
-    pub(super) connection: Box<Connection>,
+    pub(super) life: Life,
     pub(super) key: Key,
     /// Where its segments come from, and where ours go (different with `ack_to`).
     pub(super) peer: SocketAddr,
@@ -68,13 +69,22 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    pub(super) fn view(&self) -> View<'_> {
+        self.life.view()
+    }
+
+    /// The connection, to act on.
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        self.life.wake()
+    }
+
     /// Raises CONNECTED and CLOSED when they become true.
     pub(super) fn note_progress(&mut self) {
-        if self.origin == Origin::Dialled && self.connection.is_established() {
+        if self.origin == Origin::Dialled && self.view().is_established() {
             self.raise(event::CONNECTED);
         }
         if self.end.is_none() {
-            self.end = self.connection.end();
+            self.end = self.view().end();
             if self.end.is_some() {
                 self.raise(event::CLOSED);
             }
@@ -88,12 +98,12 @@ impl Slot {
 
     /// Those of `mask` that hold now.
     pub(super) fn levels(&self, mask: u32) -> u32 {
-        let bit = |bit: u32, question: fn(&Connection) -> bool| {
-            if mask & bit != 0 && question(&self.connection) { bit } else { 0 }
+        let bit = |bit: u32, question: fn(View<'_>) -> bool| {
+            if mask & bit != 0 && question(self.view()) { bit } else { 0 }
         };
-        bit(event::READABLE, Connection::is_readable)
-            | bit(event::WRITABLE, Connection::is_writable)
-            | bit(event::ACKED, Connection::is_acked)
+        bit(event::READABLE, |view| view.is_readable())
+            | bit(event::WRITABLE, |view| view.is_writable())
+            | bit(event::ACKED, |view| view.is_acked())
     }
 
     /// What a record would say now; 0: no record.
@@ -127,7 +137,7 @@ impl Slot {
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        let own = self.connection.poll_timeout();
+        let own = self.view().poll_timeout();
         own.into_iter().chain(self.linger_until.filter(|_| self.end.is_none())).min()
     }
 
