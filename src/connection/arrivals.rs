@@ -37,17 +37,20 @@ pub(super) struct Arrivals {
 /// What outlasts a rest: after so long the sender starts anew.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rested {
-    last_echo: Option<u64>,
-    rtt: Duration,
+    /// 0: none.
+    last_echo: u64,
+    /// Nanoseconds; 0: unknown.
+    rtt: u64,
 }
 
 impl Arrivals {
     pub(super) fn rest(&self) -> Rested {
-        Rested { last_echo: self.last_echo, rtt: self.rtt.min() }
+        Rested { last_echo: self.last_echo.unwrap_or(0), rtt: self.rtt.min().as_nanos() as u64 }
     }
 
     pub(super) fn resume(rested: Rested) -> Self {
-        Self { last_echo: rested.last_echo, rtt: RecentMin::of(rested.rtt), ..Self::default() }
+        let last_echo = Some(rested.last_echo).filter(|echo| *echo > 0);
+        Self { last_echo, rtt: RecentMin::of(Duration::from_nanos(rested.rtt)), ..Self::default() }
     }
 
     /// A data segment. `echo_ms`: its TSecr as a millisecond of our clock; `min_rtt`: what the send half

@@ -39,7 +39,7 @@ pub use view::View;
 #[derive(Debug)]
 pub struct Dormant {
     config: Arc<Config>,
-    /// None: it has sent no data, and knows no more than a new one.
+    /// None: a new one knows as much.
     cc: Option<Box<dyn Controller>>,
     identity: Identity,
     terms: Terms,
@@ -56,7 +56,8 @@ pub struct Dormant {
     rcv_limit: usize,
     ts_recent: Option<TsRecent>,
     rtt: RttEstimator,
-    recent_rtt: Duration,
+    /// Nanoseconds.
+    recent_rtt: u64,
     loss_rate: LossRate,
     size: SegmentSize,
     pmtud: pmtud::Rested,
@@ -113,7 +114,8 @@ impl Troubles {
 
 impl Connection {
     /// Data has moved, in either direction.
-    pub(super) const fn is_used(&self) -> bool {
+    #[must_use]
+    pub const fn is_used(&self) -> bool {
         self.snd.nxt > 1 || self.rcv.nxt() > 1
     }
 
@@ -145,14 +147,14 @@ impl Connection {
 
     /// What must be kept while it [rests](Self::is_at_rest).
     #[must_use]
-    pub fn fold(self) -> Dormant {
+    pub fn fold(&self) -> Dormant {
         debug_assert_eq!((self.snd.una, self.state), (self.snd.end(), State::Established));
-        let troubles = Troubles::of(&self);
-        let (snd, rcv) = (self.snd, self.rcv);
+        let troubles = Troubles::of(self);
+        let (snd, rcv) = (&self.snd, &self.rcv);
         let window = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         Dormant {
-            config: self.config,
-            cc: (snd.nxt > 1).then_some(snd.cc),
+            config: Arc::clone(&self.config),
+            cc: snd.cc.keep().filter(|_| snd.nxt > 1),
             identity: self.identity,
             terms: self.terms,
             irs: rcv.space.isn(),
@@ -165,7 +167,7 @@ impl Connection {
             rcv_limit: rcv.buffer.limit(),
             ts_recent: rcv.ts_recent,
             rtt: snd.rtt,
-            recent_rtt: snd.recent_rtt.min(),
+            recent_rtt: snd.recent_rtt.min().as_nanos() as u64,
             loss_rate: snd.loss_rate,
             size: snd.size,
             pmtud: snd.pmtud.rest(),
@@ -242,6 +244,7 @@ impl Dormant {
 
     fn sender(self, now: Time, troubles: &Troubles) -> Sender {
         let (nonces, extension) = (Nonces::of(&self.identity), self.has_extension());
+        let is_new = self.cc.is_none();
         let mut snd = match self.cc {
             Some(cc) => Sender::with_controller(now, &self.config, &self.identity, cc),
             None => Sender::new(now, &self.config, &self.identity),
@@ -259,7 +262,7 @@ impl Dormant {
         snd.buffer.keep(snd.pmtud.bytes_to_keep());
         snd.board = Scoreboard::resume(self.snd_nxt, self.delivered);
         snd.rtt = self.rtt;
-        snd.recent_rtt = RecentMin::of(self.recent_rtt);
+        snd.recent_rtt = RecentMin::of(Duration::from_nanos(self.recent_rtt));
         snd.rack = Rack::resume(self.reo_wnd, self.reordering_seen);
         snd.loss_rate = self.loss_rate;
         snd.corruption = Corruption::resume(self.corruption, self.snd_nxt);
@@ -281,7 +284,7 @@ impl Dormant {
         let mss = u32::try_from(payload).unwrap_or(u32::MAX);
         snd.cc.on_mss(mss);
         snd.pacer.set_mss(mss);
-        if self.snd_nxt == 1 {
+        if is_new {
             snd.on_handshake(now);
         } else {
             snd.pacer.set_rate(now, snd.cc.pacing_rate());

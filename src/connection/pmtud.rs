@@ -131,45 +131,46 @@ impl Hole {
 /// What outlasts a rest: the size in use, and how far the search has come.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rested {
-    size: u32,
-    ceiling: u32,
-    header: u32,
-    too_large: u32,
+    size: u16,
+    ceiling: u16,
+    header: u16,
+    too_large: u16,
     probes: u32,
     fallbacks: u8,
     means: Means,
     is_narrowed: bool,
-    timer: Option<Time>,
+    /// `Time::MAX`: none.
+    timer: Time,
 }
 
 impl Pmtud {
     pub(super) fn rest(&self) -> Rested {
         // Sizes of datagrams fit 16 bits; nonces of so long ago are not waited for.
         Rested {
-            size: self.size as u32,
-            ceiling: self.ceiling as u32,
-            header: self.header as u32,
-            too_large: self.too_large as u32,
+            size: self.size as u16,
+            ceiling: self.ceiling as u16,
+            header: self.header as u16,
+            too_large: self.too_large as u16,
             probes: self.probes as u32,
             fallbacks: self.fallbacks.min(255) as u8,
             means: self.means,
             is_narrowed: self.is_narrowed,
             // A size under test is tested again.
-            timer: if self.candidate.is_some() { Some(Time::ZERO) } else { self.timer },
+            timer: if self.candidate.is_some() { Time::ZERO } else { self.timer.unwrap_or(Time::MAX) },
         }
     }
 
     pub(super) fn resume(rested: Rested, nonces: Nonces) -> Self {
         Self {
             means: rested.means,
-            ceiling: rested.ceiling as usize,
-            header: rested.header as usize,
-            too_large: rested.too_large as usize,
+            ceiling: usize::from(rested.ceiling),
+            header: usize::from(rested.header),
+            too_large: usize::from(rested.too_large),
             is_narrowed: rested.is_narrowed,
-            timer: rested.timer,
+            timer: Some(rested.timer).filter(|at| *at < Time::MAX),
             fallbacks: u32::from(rested.fallbacks),
             probes: u64::from(rested.probes),
-            ..Self::new(rested.size as usize, nonces)
+            ..Self::new(usize::from(rested.size), nonces)
         }
     }
 

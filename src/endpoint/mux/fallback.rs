@@ -92,7 +92,7 @@ impl Mux {
             let Some(slot) = self.slots.get_mut(id) else { return };
             self.past += &slot.view().stats();
             *slot.connection() = connection;
-            (slot.key, slot.peer, slot.reply_to) = (key, peer, peer);
+            (slot.key, slot.peer) = (key, peer);
             slot.is_mapped = true;
             slot.fallback = Some(fallback);
             if !slot.in_transmit_queue {

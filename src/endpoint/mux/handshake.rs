@@ -183,8 +183,7 @@ impl Mux {
             self.past += &connection.stats();
             return false;
         }
-        let reply_to = self.config.ack_to.unwrap_or(half_open.from);
-        let mut slot = self.new_slot(connection, key, half_open.from, reply_to, Origin::Accepted, config);
+        let mut slot = self.new_slot(connection, key, half_open.from, Origin::Accepted, config);
         slot.local_ip = half_open.local_ip;
         slot.raise(event::ACCEPTED);
         let id = self.insert(now, slot);

@@ -39,12 +39,17 @@ impl Life {
     }
 
     /// Keeps only what must be kept, if there is nothing to do.
-    pub(super) fn rest(&mut self, now: Time) {
-        if matches!(self, Self::Awake(connection) if connection.is_at_rest(now)) {
+    /// True: it gave up memory that data had been moved with.
+    pub(super) fn rest(&mut self, now: Time) -> bool {
+        let Self::Awake(connection) = self else { return false };
+        let is_used = connection.is_used();
+        let is_at_rest = connection.is_at_rest(now);
+        if is_at_rest {
             *self = match mem::replace(self, Self::Moving) {
                 Self::Awake(connection) => Self::Dormant(connection.fold()),
                 dormant => dormant,
             };
         }
+        is_at_rest && is_used
     }
 }

@@ -73,6 +73,8 @@ pub struct Mux {
     with_news: usize,
     /// Accepted connections whose end was not reported yet.
     accepted: usize,
+    /// Connections that gave their memory up since the last `take_rested`.
+    rested: usize,
     /// Counters of connections that are gone, and of datagrams that belonged to none.
     past: Stats,
     /// What happens to each connection, if somebody wants to know.
@@ -101,6 +103,7 @@ impl Mux {
             told: Vec::new(),
             with_news: 0,
             accepted: 0,
+            rested: 0,
             past: Stats::default(),
             tracing: None,
             secrets,
@@ -173,7 +176,7 @@ impl Mux {
             fallback,
             ignores_refusals: options.ignore_refused,
             user_data: options.user_data,
-            ..self.new_slot(connection, key, peer, peer, Origin::Dialled, &options.config)
+            ..self.new_slot(connection, key, peer, Origin::Dialled, &options.config)
         };
         let id = self.insert(now, slot);
         if let Some(half_open) = crossing {
@@ -324,6 +327,17 @@ impl Mux {
         self.replies.is_empty() && self.slots.iter().all(|(_, slot)| slot.view().may_be_left())
     }
 
+    /// Connections that gave memory up since it was given back to the system.
+    #[must_use]
+    pub const fn rested(&self) -> usize {
+        self.rested
+    }
+
+    /// It was given back.
+    pub const fn forget_rested(&mut self) {
+        self.rested = 0;
+    }
+
     /// Connections in TIME-WAIT.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -363,7 +377,6 @@ impl Mux {
         connection: Connection,
         key: Key,
         peer: SocketAddr,
-        reply_to: SocketAddr,
         origin: Origin,
         config: &Config,
     ) -> Slot {
@@ -371,7 +384,6 @@ impl Mux {
             life: Life::Awake(Box::new(connection)),
             key,
             peer,
-            reply_to,
             local_ip: None,
             origin,
             holder: Holder::Application,
@@ -383,10 +395,10 @@ impl Mux {
             has_news: false,
             linger_expired: false,
             user_data: 0,
-            watched: event::READABLE,
+            watched: event::READABLE as u8,
             pending: 0,
             raised: 0,
-            max_segments: (output::MAX_TRANSMIT / config.mtu.initial().max(1)).max(1),
+            max_segments: (output::MAX_TRANSMIT / config.mtu.initial().max(1)).clamp(1, 0xffff) as u16,
             linger_until: None,
             end: None,
             fallback: None,

@@ -22,12 +22,12 @@ impl Mux {
             self.ration_probe(now, id);
             let Some(slot) = self.slots.get_mut(id) else { continue };
             slot.in_transmit_queue = false;
-            let max_segments = max_segments.min(slot.max_segments);
+            let max_segments = max_segments.min(usize::from(slot.max_segments));
             let batch = slot.connection().poll_transmit(now, max_segments, out);
             if slot.probe_turn == Turn::Granted && !slot.view().wants_liveness_probe() {
                 slot.probe_turn = Turn::None;
             }
-            let (to, from) = (slot.reply_to, slot.local_ip);
+            let (to, from) = (slot.reply_to(self.config.ack_to), slot.local_ip);
             match batch {
                 Some(batch) => {
                     self.refresh(now, id);
@@ -111,12 +111,12 @@ impl Mux {
         if let Some(tracing) = &mut self.tracing {
             tracing.observe(now, id, slot);
         }
-        slot.life.rest(now);
+        self.rested += usize::from(slot.life.rest(now));
         self.timers.set(id.index(), slot.deadline());
         if slot.is_mapped && is_done(slot, now) {
             slot.is_mapped = false;
             let (key, wait) = (slot.key, slot.view().time_wait());
-            let (to, from) = (slot.reply_to, slot.local_ip);
+            let (to, from) = (slot.reply_to(self.config.ack_to), slot.local_ip);
             self.keys.remove(&key);
             if let Some(wait) = wait {
                 self.time_wait.insert(now, key, wait, to, from);

@@ -38,9 +38,8 @@ pub(super) enum Holder {
 pub(super) struct Slot {
     pub(super) life: Life,
     pub(super) key: Key,
-    /// Where its segments come from, and where ours go (different with `ack_to`).
+    /// Where its segments come from.
     pub(super) peer: SocketAddr,
-    pub(super) reply_to: SocketAddr,
     pub(super) local_ip: Option<IpAddr>,
     pub(super) origin: Origin,
     pub(super) holder: Holder,
@@ -54,13 +53,13 @@ pub(super) struct Slot {
     pub(super) has_news: bool,
     pub(super) linger_expired: bool,
     pub(super) user_data: usize,
-    pub(super) watched: u32,
+    pub(super) watched: u8,
     /// Bits to report once.
-    pub(super) pending: u32,
+    pub(super) pending: u8,
     /// All bits of that kind that have come up so far.
-    pub(super) raised: u32,
+    pub(super) raised: u8,
     /// Most segments in one batch: a transmit stays within 64 KiB.
-    pub(super) max_segments: usize,
+    pub(super) max_segments: u16,
     /// When a connection that delivers in the background is cut off.
     pub(super) linger_until: Option<Time>,
     pub(super) end: Option<End>,
@@ -78,6 +77,11 @@ impl Slot {
         self.life.wake()
     }
 
+    /// Where our segments go: with `ack_to` those of an accepted connection go there.
+    pub(super) fn reply_to(&self, ack_to: Option<SocketAddr>) -> SocketAddr {
+        ack_to.filter(|_| self.origin == Origin::Accepted).unwrap_or(self.peer)
+    }
+
     /// Raises CONNECTED and CLOSED when they become true.
     pub(super) fn note_progress(&mut self) {
         if self.origin == Origin::Dialled && self.view().is_established() {
@@ -92,6 +96,7 @@ impl Slot {
     }
 
     pub(super) fn raise(&mut self, bit: u32) {
+        let bit = bit as u8; // all six are in the low byte
         self.pending |= bit & !self.raised;
         self.raised |= bit;
     }
@@ -109,15 +114,15 @@ impl Slot {
     /// What a record would say now; 0: no record.
     pub(super) fn news(&self) -> u32 {
         match self.holder {
-            Holder::Application => self.pending | self.levels(self.watched),
-            Holder::Background => self.pending & event::CLOSED,
+            Holder::Application => u32::from(self.pending) | self.levels(u32::from(self.watched)),
+            Holder::Background => u32::from(self.pending) & event::CLOSED,
             Holder::Told | Holder::Nobody => 0,
         }
     }
 
     /// The record for `news`, which from then on is not news any more.
     pub(super) fn report(&mut self, conn: ConnId, news: u32) -> Event {
-        self.pending &= !news;
+        self.pending &= !(news as u8);
         let closed = news & event::CLOSED != 0;
         if closed {
             self.holder = Holder::Told;
