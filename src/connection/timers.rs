@@ -7,7 +7,7 @@ use super::{Connection, Error, LAST_ACK_SILENCE, LAST_ACK_TIMEOUTS, State};
 use crate::time::Time;
 
 /// Empty buffers keep their memory this long, so that a busy stream does not allocate for each message.
-const RELEASE_AFTER: Duration = Duration::from_secs(10);
+pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(10);
 /// RFC 9293 SHLD-30: zero-window probes back off up to this.
 const PERSIST_MAX: Duration = Duration::from_secs(60);
 /// Towards a peer with our extension up to this, as the retransmission timer does: on the links it is for
@@ -165,7 +165,7 @@ impl Connection {
         }
         self.reset_deaf_peer();
         // A long list is walked so seldom that its length costs nothing per segment.
-        if cfg!(debug_assertions) && self.stats.packets_received.is_multiple_of(1 + self.books() / 512) {
+        if cfg!(debug_assertions) && self.packets.received.is_multiple_of(1 + self.books() / 512) {
             self.assert_invariants();
         }
     }
@@ -175,10 +175,10 @@ impl Connection {
         (self.snd.board.records() + self.rcv.buffer.fragments()) as u64
     }
 
-    /// Bytes moved: empty buffers keep their memory a while longer.
+    /// Something moved: empty buffers, and a connection that might rest, keep their memory a while longer.
     pub(super) fn note_activity(&mut self, now: Time) {
         self.last_active = now;
-        if self.release_at.is_none() && self.has_idle_memory() {
+        if self.release_at.is_none() && (self.has_idle_memory() || self.is_used()) {
             self.release_at = Some(now + RELEASE_AFTER);
         }
     }

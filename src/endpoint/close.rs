@@ -6,7 +6,7 @@ use super::core::{Core, IoThread, Wanted};
 use super::mux::ConnId;
 use super::seat::{Alarm, Kind, Wait};
 use super::{CallError, Endpoint};
-use crate::connection::{Connection, End};
+use crate::connection::{End, View};
 use crate::time::Time;
 use crate::udp;
 
@@ -111,7 +111,7 @@ impl Endpoint {
             return Err(error);
         }
         let mut core = self.shared.lock()?;
-        let all = |connection: &Connection| {
+        let all = |connection: View<'_>| {
             connection.is_established() && connection.bytes_acked() == connection.bytes_written()
         };
         if core.mux.connection(id).is_some_and(all) {
@@ -193,7 +193,7 @@ impl Drop for Endpoint {
 /// What a close answers, once it can: all bytes acknowledged is success, whatever comes after. It waits for
 /// its FIN too, though not for ever: a peer that never gets it would wait for more bytes.
 fn closing_result(
-    connection: &Connection,
+    connection: View<'_>,
     now: Time,
     fin_deadline: &mut Option<Time>,
 ) -> Option<Result<(), CallError>> {

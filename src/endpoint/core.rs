@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar};
+use std::time::Duration;
 
 use super::mux::{self, ConnId, Mux};
 use super::trace::Trace;
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
-use crate::udp::{Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, UdpIo, UdpSocket};
+use crate::udp::{self, Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, UdpIo, UdpSocket};
 
 /// Bytes that are made before the socket gets them: one full batch, which then is still in the cache.
 const FILL: usize = 1 << 16;
@@ -17,6 +18,11 @@ const TURNS: usize = 16;
 
 /// Buffers that one system call fills: with fewer datagrams than that the socket's queue was empty.
 const RECEIVE_FULL: usize = 32;
+
+/// So many connections that went to rest (they held some megabytes) are worth a walk over the heap, once those
+/// that rest with them have come to it.
+const RESTED_MANY: usize = 1024;
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 /// Who may sleep on the socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +106,8 @@ pub(super) struct Core {
     /// `recv` gathers here what goes to memory that may be uninitialised.
     pub(super) staging: Vec<u8>,
     pub(super) trace: Option<Trace>,
+    /// When free memory is given back to the system.
+    trim_at: Option<Time>,
     batch: ReceiveBatch,
     out: Vec<u8>,
     /// Made but not yet sent, with places in `out`.
@@ -127,6 +135,7 @@ impl Core {
             descriptor_raised: false,
             staging: Vec::new(),
             trace: None,
+            trim_at: None,
             batch: ReceiveBatch::new(),
             out: Vec::new(),
             unsent: Vec::new(),
@@ -155,8 +164,20 @@ impl Core {
         if self.mux.poll_timeout().is_some_and(|due| due <= now) {
             self.mux.handle_timeout(now);
         }
+        self.give_memory_back(now);
         self.flush(now, socket, signals);
         self.write_trace();
+    }
+
+    /// After many connections went to rest: not for each, and not often.
+    fn give_memory_back(&mut self, now: Time) {
+        if self.trim_at.is_some_and(|at| at <= now) {
+            self.trim_at = None;
+            self.mux.forget_rested();
+            udp::give_memory_back();
+        } else if self.trim_at.is_none() && self.mux.rested() >= RESTED_MANY {
+            self.trim_at = Some(now + TRIM_AFTER);
+        }
     }
 
     /// What has happened to the connections since the last time, if that is traced.
@@ -287,7 +308,7 @@ impl Core {
 
     /// When the driver must look again although nothing arrives.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.mux.poll_timeout().into_iter().chain(self.closed_until).min()
+        self.mux.poll_timeout().into_iter().chain(self.closed_until).chain(self.trim_at).min()
     }
 
     /// The wake flag of a live connection, made on demand.

@@ -12,7 +12,7 @@ use super::mux::{ConnId, Event, OpError, event};
 use super::seat::{Alarm, Guard, Kind, Shared, Wait};
 use super::waker::WakeFlag;
 use super::{CallError, Waker};
-use crate::connection::{Connection, End, State, Stats};
+use crate::connection::{End, State, Stats, View};
 use crate::time::Time;
 use crate::udp::{self, UdpIo};
 
@@ -145,7 +145,7 @@ impl Endpoint {
     pub fn flush(&self, id: ConnId, wait: Option<Duration>) -> Result<(), CallError> {
         let mut target = None;
         let flag = self.flag_of(id)?;
-        let bytes = self.with(id, Connection::bytes_written)?;
+        let bytes = self.with(id, |connection| connection.bytes_written())?;
         let wait =
             Wait { wanted: Wanted::Acked { id, bytes }, flag: &flag, limit: wait, kind: Kind::Transfer };
         self.shared.wait(wait, |core, _| {
@@ -276,7 +276,7 @@ impl Endpoint {
     /// `NotFound`.
     pub fn stats(&self, id: Option<ConnId>) -> Result<(Stats, usize), CallError> {
         match id {
-            Some(id) => Ok((self.with(id, Connection::stats)?, 1)),
+            Some(id) => Ok((self.with(id, |connection| connection.stats())?, 1)),
             None => {
                 let core = self.shared.lock()?;
                 Ok((core.mux.stats(), core.mux.connections()))
@@ -346,7 +346,7 @@ impl Endpoint {
         if core.closed_until.is_some() { Err(CallError::NotFound) } else { Ok(core) }
     }
 
-    fn with<R>(&self, id: ConnId, question: impl FnOnce(&Connection) -> R) -> Result<R, CallError> {
+    fn with<R>(&self, id: ConnId, question: impl FnOnce(View<'_>) -> R) -> Result<R, CallError> {
         self.shared.lock()?.mux.connection(id).map(question).ok_or(CallError::NotFound)
     }
 

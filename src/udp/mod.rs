@@ -7,13 +7,15 @@
 //! * [`Poller`] waits for socket, timer and wake-up at once and is itself one descriptor to wait for.
 //! * [`WaitSet`] waits for many descriptors and [`Termination`] for Ctrl-C: what the `udpl` program needs.
 //! * [`LineFile`] is where a trace is written to.
-//! * [`now`], [`resolve()`], [`seed`], [`fork_generation`] and [`spawn`] are one function each.
+//! * [`now`], [`resolve()`], [`seed`], [`fork_generation`], [`spawn`] and
+//!   [`give_memory_back`] are one function each.
 
 mod clock;
 mod datagram;
 mod fork;
 mod icmp;
 mod line_file;
+mod memory;
 mod options;
 mod poller;
 mod random;
@@ -30,6 +32,7 @@ pub use datagram::{Ecn, ReceiveBatch, Received, Transmit};
 pub use fork::fork_generation;
 pub use icmp::{IcmpError, IcmpKind};
 pub use line_file::{LineFile, trace_path};
+pub use memory::give_memory_back;
 pub use poller::{Interest, Poller, Ready};
 pub use random::seed;
 pub use resolve::resolve;

@@ -8,6 +8,7 @@ mod arrival;
 mod events;
 mod fallback;
 mod handshake;
+mod life;
 mod output;
 mod ration;
 mod slot;
@@ -19,6 +20,7 @@ mod types;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::budget::Budget;
@@ -31,10 +33,11 @@ use super::slab::Slab;
 use super::stateless::Replies;
 use super::time_wait_table::{self, TimeWaitTable};
 use super::timers::Timers;
-use crate::connection::{Config, Connection, Identity, Stats};
+use crate::connection::{Config, Connection, Identity, Stats, View};
 use crate::time::Time;
 pub use events::{Event, event};
 use fallback::Fallback;
+use life::Life;
 use ration::Ration;
 use slot::{Holder, Origin, Slot};
 pub use tracing::TraceRecord;
@@ -44,6 +47,8 @@ pub use types::{ConnectError, ConnectOptions, MuxConfig, OpError, Transmit};
 /// The connections of one socket.
 pub struct Mux {
     config: MuxConfig,
+    /// `config.connection`, for all connections that have no other.
+    shared: Arc<Config>,
     secrets: Secrets,
     slots: Slab<Slot>,
     keys: HashMap<Key, ConnId, TableHash>,
@@ -68,6 +73,8 @@ pub struct Mux {
     with_news: usize,
     /// Accepted connections whose end was not reported yet.
     accepted: usize,
+    /// Connections that gave their memory up since the last `take_rested`.
+    rested: usize,
     /// Counters of connections that are gone, and of datagrams that belonged to none.
     past: Stats,
     /// What happens to each connection, if somebody wants to know.
@@ -96,9 +103,11 @@ impl Mux {
             told: Vec::new(),
             with_news: 0,
             accepted: 0,
+            rested: 0,
             past: Stats::default(),
             tracing: None,
             secrets,
+            shared: Arc::new(config.connection.clone()),
             config,
         }
     }
@@ -157,14 +166,17 @@ impl Mux {
             ts_offset: self.secrets.timestamp_offset(&key),
         };
         let fallback = Fallback::new(options.alternatives, &options.config);
-        let config =
-            fallback.as_ref().map_or_else(|| options.config.clone(), |all| all.share(all.attempts()));
-        let connection = Connection::connect(now, &config, identity);
+        let config = match &fallback {
+            Some(all) => Arc::new(all.share(all.attempts())),
+            None if options.config == *self.shared => Arc::clone(&self.shared),
+            None => Arc::new(options.config.clone()),
+        };
+        let connection = Connection::connect(now, config, identity);
         let slot = Slot {
             fallback,
             ignores_refusals: options.ignore_refused,
             user_data: options.user_data,
-            ..self.new_slot(connection, key, peer, peer, Origin::Dialled, &options.config)
+            ..self.new_slot(connection, key, peer, Origin::Dialled, &options.config)
         };
         let id = self.insert(now, slot);
         if let Some(half_open) = crossing {
@@ -252,8 +264,8 @@ impl Mux {
 
     /// The connection, while its id lives.
     #[must_use]
-    pub fn connection(&self, id: ConnId) -> Option<&Connection> {
-        self.held(id).map(|slot| &*slot.connection)
+    pub fn connection(&self, id: ConnId) -> Option<View<'_>> {
+        self.held(id).map(Slot::view)
     }
 
     /// Where the connection's segments come from.
@@ -285,7 +297,7 @@ impl Mux {
         let ids: Vec<ConnId> = self.slots.iter().map(|(id, _)| id).collect();
         for id in ids {
             if let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.end.is_none()) {
-                slot.connection.abort(now);
+                slot.connection().abort(now);
                 self.let_go(now, id, None);
             }
         }
@@ -312,7 +324,18 @@ impl Mux {
     /// Nothing is left to send, answer or wait for that a process should stay for.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.replies.is_empty() && self.slots.iter().all(|(_, slot)| slot.connection.may_be_left())
+        self.replies.is_empty() && self.slots.iter().all(|(_, slot)| slot.view().may_be_left())
+    }
+
+    /// Connections that gave memory up since it was given back to the system.
+    #[must_use]
+    pub const fn rested(&self) -> usize {
+        self.rested
+    }
+
+    /// It was given back.
+    pub const fn forget_rested(&mut self) {
+        self.rested = 0;
     }
 
     /// Connections in TIME-WAIT.
@@ -326,7 +349,7 @@ impl Mux {
     pub fn stats(&self) -> Stats {
         let mut sum = self.past;
         for (_, slot) in self.slots.iter() {
-            sum += &slot.connection.stats();
+            sum += &slot.view().stats();
         }
         sum
     }
@@ -354,15 +377,13 @@ impl Mux {
         connection: Connection,
         key: Key,
         peer: SocketAddr,
-        reply_to: SocketAddr,
         origin: Origin,
         config: &Config,
     ) -> Slot {
         Slot {
-            connection: Box::new(connection),
+            life: Life::Awake(Box::new(connection)),
             key,
             peer,
-            reply_to,
             local_ip: None,
             origin,
             holder: Holder::Application,
@@ -374,10 +395,10 @@ impl Mux {
             has_news: false,
             linger_expired: false,
             user_data: 0,
-            watched: event::READABLE,
+            watched: event::READABLE as u8,
             pending: 0,
             raised: 0,
-            max_segments: (output::MAX_TRANSMIT / config.mtu.initial().max(1)).max(1),
+            max_segments: (output::MAX_TRANSMIT / config.mtu.initial().max(1)).clamp(1, 0xffff) as u16,
             linger_until: None,
             end: None,
             fallback: None,
@@ -401,7 +422,7 @@ impl Mux {
         call: impl FnOnce(&mut Connection) -> R,
     ) -> Result<R, OpError> {
         let slot = self.slots.get_mut(id).filter(|slot| slot.is_held()).ok_or(OpError::NotFound)?;
-        let result = call(&mut slot.connection);
+        let result = call(slot.connection());
         self.refresh(now, id);
         Ok(result)
     }

@@ -492,6 +492,10 @@ fn initial_window(mss: f64) -> f64 {
 }
 
 impl Controller for Bbr {
+    fn keep(&self) -> Option<Box<dyn Controller>> {
+        (self.is_full || self.floor.get() > 0.0).then(|| Box::new(self.clone()) as _)
+    }
+
     fn name(&self) -> &'static str {
         "bbr"
     }
