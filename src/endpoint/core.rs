@@ -80,6 +80,8 @@ pub(super) enum IoThread {
 pub(super) struct Core {
     pub(super) mux: Mux,
     pub(super) seat: Seat,
+    /// When the driver last looked at the clock: a clock read for each thing that follows adds up.
+    pub(super) driven_at: Time,
     /// When the seat was last left, and how often the application has taken it.
     pub(super) left_at: Time,
     pub(super) turns: u64,
@@ -116,6 +118,7 @@ impl Core {
         Self {
             mux,
             seat: Seat::Free,
+            driven_at: Time::ZERO,
             left_at: Time::ZERO,
             turns: 0,
             driver_wants: None,

@@ -129,7 +129,7 @@ impl Shared {
             let mut core = driven.or_else(|error| self.give_up_seat(error))?;
             core.seat = Seat::Free;
             core.driver_wants = None;
-            core.left_at = udp::now();
+            core.left_at = core.driven_at;
             return Ok(core);
         }
         self.flush(&mut core);
@@ -185,7 +185,9 @@ impl Shared {
                 core.call_all();
             }
         }
-        core.handle(udp::now(), ready, &self.socket, &self.signals);
+        let now = udp::now();
+        core.driven_at = now;
+        core.handle(now, ready, &self.socket, &self.signals);
         core.call_satisfied();
         if self.signals.news.is_some() {
             self.publish(&mut core);
@@ -223,7 +225,7 @@ impl Shared {
     /// Sends what is to be sent. Without a thread nothing moves outside of calls that wait or poll, where
     /// `drive` does this.
     fn flush(&self, core: &mut Core) {
-        if core.io_thread != IoThread::None {
+        if core.io_thread != IoThread::None && core.is_busy() {
             core.flush(udp::now(), &self.socket, &self.signals);
         }
     }

@@ -54,7 +54,8 @@ pub trait UdpIo {
     /// anything else that this datagram cannot go and should be given up; others may still go.
     fn send(&self, transmits: &mut [Transmit<'_>]) -> Result<usize, SendError>;
 
-    /// Replaces what is in `batch` by the datagrams that wait, as many as fit. Answers how many.
+    /// Replaces what is in `batch` by the datagrams that wait, as many as fit; a few, if there were few before.
+    /// Answers how many.
     ///
     /// Zero is possible: what came was unanswerable (see [`ReceiveBatch::iter`]) or ICMP errors only.
     ///
