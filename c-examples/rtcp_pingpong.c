@@ -2,7 +2,7 @@
  *
  * A message is `--size` bytes: its number (8 bytes, little-endian) and bytes made from it. The server checks each question and
  * answers with the same bytes; the client checks each answer and asks the next. The client prints one JSON line, the server
- * nothing. Both sleep while they wait, in either kind: what is compared is two blocking calls with two blocking calls. */
+ * nothing but, with port 0, its address. Both sleep while they wait, in either kind: what is compared is two blocking calls with two blocking calls. */
 #include <inttypes.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -197,9 +197,14 @@ static void serve(const struct endpoint *at)
     rtcp_handle receiver = 0;
     rtcp_event event = { 0 };
     unsigned char message[MESSAGE_MAX];
+    char where[80];
     rtcp_config *cfg = configure();
     int rc = rtcp_receiver_new(&receiver, at->host, at->port, cfg);
     rtcp_config_free(cfg);
+    if (rc >= 0 && at->port == 0 && rtcp_get_addr(receiver, 0, where, sizeof where) > 0) {
+        printf("listening %s\n", where);
+        fflush(stdout);
+    }
     while (rc >= 0 && !(event.events & RTCP_EVENT_ACCEPTED))
         rc = rtcp_receiver_poll(receiver, &event, 1, -1);
     if (rc < 0)
@@ -255,9 +260,9 @@ static void report(double *times, size_t count)
            opt.bare || !opt.no_thread ? "" : "no thread", count, opt.size);
     printf(",\"p50_us\":%.2f,\"p90_us\":%.2f,\"p99_us\":%.2f,\"max_us\":%.2f,\"mean_us\":%.2f", times[count / 2] * 1e6,
            times[count * 9 / 10] * 1e6, times[count * 99 / 100] * 1e6, times[count - 1] * 1e6, sum / (double)count * 1e6);
-    printf(",\"cpu_s\":%.3f,\"switches\":%ld,\"packets_sent\":%" PRIu64 ",\"packets_received\":%" PRIu64 "}\n",
+    printf(",\"cpu_s\":%.3f,\"switches\":%ld,\"packets_sent\":%" PRIu64 ",\"packets_received\":%" PRIu64 ",\"io\":%" PRIu64 "}\n",
            (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) + (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6,
-           ru.ru_nvcsw + ru.ru_nivcsw, st.packets_sent, st.packets_received);
+           ru.ru_nvcsw + ru.ru_nivcsw, st.packets_sent, st.packets_received, st.io);
 }
 
 static void measure(const struct endpoint *to)

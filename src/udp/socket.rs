@@ -423,6 +423,17 @@ mod tests {
         UdpSocket::bind(addr.parse().unwrap(), SocketOptions::default()).unwrap()
     }
 
+    const BACKENDS: [Backend; 3] = [Backend::Offload, Backend::Batch, Backend::Single];
+
+    /// A socket as on a machine that has nothing better.
+    fn limited(addr: &str, backend: Backend) -> UdpSocket {
+        let options = SocketOptions { offload: backend == Backend::Offload, ..SocketOptions::default() };
+        let mut socket = UdpSocket::bind(addr.parse().unwrap(), options).unwrap();
+        socket.has_sendmmsg &= backend != Backend::Single;
+        assert_eq!(socket.backend(), backend);
+        socket
+    }
+
     fn transmit(to: SocketAddr, bytes: &[u8]) -> Transmit<'_> {
         Transmit { to, from: None, ecn: None, segment_size: None, bytes }
     }
@@ -535,9 +546,67 @@ mod tests {
     }
 
     #[test]
+    fn many_transmits_leave_in_order_each_with_its_source_and_congestion_bits() {
+        for (backend, any) in
+            BACKENDS.into_iter().flat_map(|backend| [(backend, "0.0.0.0:0"), (backend, "[::]:0")])
+        {
+            let (here, there) = (limited(any, backend), socket(V4));
+            let to = there.local_addr();
+            let plain = transmit(to, b"plain");
+            let row = Transmit { segment_size: Some(4), ..transmit(to, b"row of seven") };
+            let told = Transmit { from: Some("127.0.0.9".parse().unwrap()), ..row };
+            let mut batch = [
+                plain,
+                Transmit { ecn: Some(Ecn::Ect0), ..row },
+                transmit(to, b""),
+                Transmit { ecn: Some(Ecn::Ce), ..told },
+                Transmit { ecn: Some(Ecn::Ect1), ..plain },
+            ];
+            assert_eq!(here.send(&mut batch).unwrap(), 5);
+            let (datagrams, _) = collect(&there, 8);
+            let port = here.local_addr().port();
+            let lines: Vec<_> = datagrams
+                .iter()
+                .map(|(from, ecn, bytes)| {
+                    assert_eq!(from.port(), port);
+                    (from.ip().to_string(), *ecn, str::from_utf8(bytes).unwrap())
+                })
+                .collect();
+            let line = |ip: &str, ecn, text| (ip.to_owned(), ecn, text);
+            let rest = ["row ", "of s", "even"];
+            let expected: Vec<_> = [line("127.0.0.1", None, "plain")]
+                .into_iter()
+                .chain(rest.map(|text| line("127.0.0.1", Some(Ecn::Ect0), text)))
+                .chain(rest.map(|text| line("127.0.0.9", Some(Ecn::Ce), text)))
+                .chain([line("127.0.0.1", Some(Ecn::Ect1), "plain")])
+                .collect();
+            assert_eq!(lines, expected, "{backend:?} {any}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_source_is_kept_by_every_backend() {
+        for backend in BACKENDS {
+            let (here, there) = (limited("[::]:0", backend), socket(V6));
+            let from = Some("::1".parse().unwrap());
+            let one = Transmit { from, ecn: Some(Ecn::Ce), ..transmit(there.local_addr(), b"x") };
+            assert_eq!(here.send(&mut [one; 70]).unwrap(), 70);
+            let (datagrams, _) = collect(&there, 70);
+            assert!(
+                datagrams
+                    .iter()
+                    .all(|(from, ecn, _)| from.ip() == "::1".parse::<IpAddr>().unwrap()
+                        && *ecn == Some(Ecn::Ce))
+            );
+        }
+    }
+
+    #[test]
     fn a_closed_port_is_reported_and_disturbs_nobody_else() {
-        for (addr, dual_stack) in [(V4, false), (V6, false), (V4, true)] {
-            let here = if dual_stack { socket("[::]:0") } else { socket(addr) };
+        for (backend, (addr, dual_stack)) in
+            BACKENDS.into_iter().flat_map(|b| [(V4, false), (V6, false), (V4, true)].map(|case| (b, case)))
+        {
+            let here = limited(if dual_stack { "[::]:0" } else { addr }, backend);
             let there = socket(addr);
             let closed = socket(addr).local_addr();
             for round in 0..10u8 {
@@ -560,7 +629,11 @@ mod tests {
 
     #[test]
     fn a_datagram_that_cannot_go_is_named_and_the_next_one_goes() {
-        let (here, there) = (socket(V4), socket(V4));
+        BACKENDS.into_iter().for_each(names_what_cannot_go);
+    }
+
+    fn names_what_cannot_go(backend: Backend) {
+        let (here, there) = (limited(V4, backend), socket(V4));
         let segments = here.max_gso_segments();
         let large = vec![0; 70_000];
         let to = there.local_addr();
@@ -603,14 +676,16 @@ mod tests {
 
     #[test]
     fn a_batch_stops_at_what_cannot_go_and_keeps_the_rest() {
-        let (here, there) = (socket(V4), socket(V4));
-        let bytes = vec![1; 3000];
-        let row = Transmit { segment_size: Some(1000), ..transmit(there.local_addr(), &bytes) };
-        let large = vec![2; 70_000];
-        let mut batch = [row, transmit(there.local_addr(), &large), row];
-        assert_eq!(here.send(&mut batch).unwrap(), 1);
-        assert_eq!(batch.map(|transmit| transmit.bytes.len()), [0, 70_000, 3000]);
-        assert_eq!(collect(&there, 3).0.len(), 3);
+        for backend in BACKENDS {
+            let (here, there) = (limited(V4, backend), socket(V4));
+            let bytes = vec![1; 3000];
+            let row = Transmit { segment_size: Some(1000), ..transmit(there.local_addr(), &bytes) };
+            let large = vec![2; 70_000];
+            let mut batch = [row, transmit(there.local_addr(), &large), row];
+            assert_eq!(here.send(&mut batch).unwrap(), 1);
+            assert_eq!(batch.map(|transmit| transmit.bytes.len()), [0, 70_000, 3000]);
+            assert_eq!(collect(&there, 3).0.len(), 3);
+        }
     }
 
     #[test]
