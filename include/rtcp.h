@@ -425,6 +425,24 @@ typedef enum rtcp_cc_phase {
 } rtcp_cc_phase;
 
 /**
+ * How datagrams leave: rtcp_stats.io. Later versions may add values.
+ */
+typedef enum rtcp_io {
+  /**
+   * One datagram for each system call.
+   */
+  RTCP_IO_SINGLE = 1,
+  /**
+   * Many datagrams for each system call (sendmmsg, recvmmsg).
+   */
+  RTCP_IO_BATCH = 2,
+  /**
+   * That, and the kernel cuts rows of them and merges what arrives (GSO, GRO); see RTCP_OPT_OFFLOAD.
+   */
+  RTCP_IO_OFFLOAD = 3,
+} rtcp_io;
+
+/**
  * Opaque. Create with rtcp_config_new(), free with rtcp_config_free().
  */
 typedef struct rtcp_config rtcp_config;
@@ -612,6 +630,11 @@ typedef struct rtcp_stats {
    * Application bytes sent again. What was sent for each byte that arrived: (bytes_acked + bytes_retransmitted) / bytes_acked.
    */
   uint64_t bytes_retransmitted;
+  /**
+   * How datagrams leave, one of enum rtcp_io: the best that the kernel has and RTCP_OPT_OFFLOAD allows. It may sink when the
+   * interface turns out to lack offloads.
+   */
+  uint64_t io;
 } rtcp_stats;
 
 #ifdef __cplusplus

@@ -82,13 +82,13 @@ impl RttEstimator {
     /// Smoothed RTT; zero before the first sample.
     #[must_use]
     pub fn srtt(&self) -> Duration {
-        Duration::from_nanos(self.srtt.round() as u64)
+        whole(self.srtt)
     }
 
     /// Mean deviation of the RTT; zero before the first sample.
     #[must_use]
     pub fn rttvar(&self) -> Duration {
-        Duration::from_nanos(self.rttvar.round() as u64)
+        whole(self.rttvar)
     }
 
     /// Smallest sample ever; zero before the first.
@@ -111,6 +111,12 @@ impl RttEstimator {
         }
         (self.srtt() + GRANULARITY.max(self.rttvar() * 4)).clamp(RTO_MIN, RTO_MAX)
     }
+}
+
+/// To the nearest nanosecond. Asked for by every timer, and `f64::round` is a call where the processor need not
+/// have the instruction.
+const fn whole(nanos: f64) -> Duration {
+    Duration::from_nanos((nanos + 0.5) as u64)
 }
 
 #[cfg(test)]

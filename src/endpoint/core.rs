@@ -13,6 +13,9 @@ use crate::udp::{self, Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, U
 /// Bytes that are made before the socket gets them: one full batch, which then is still in the cache.
 const FILL: usize = 1 << 16;
 
+/// Segments of one row: what GSO takes at once. Without it the socket sends them one by one.
+const ROW: usize = 64;
+
 /// Fills sent before arrivals have their turn.
 const TURNS: usize = 16;
 
@@ -83,6 +86,8 @@ pub(super) enum IoThread {
 pub(super) struct Core {
     pub(super) mux: Mux,
     pub(super) seat: Seat,
+    /// When the driver last looked at the clock: a clock read for each thing that follows adds up.
+    pub(super) driven_at: Time,
     /// When the seat was last left, and how often the application has taken it.
     pub(super) left_at: Time,
     pub(super) turns: u64,
@@ -121,6 +126,7 @@ impl Core {
         Self {
             mux,
             seat: Seat::Free,
+            driven_at: Time::ZERO,
             left_at: Time::ZERO,
             turns: 0,
             driver_wants: None,
@@ -222,10 +228,9 @@ impl Core {
                 return;
             }
             self.out.clear();
-            let max_segments = socket.max_gso_segments();
             while self.out.len() < FILL {
                 let begin = self.out.len();
-                let Some(transmit) = self.mux.poll_transmit(now, max_segments, &mut self.out) else { break };
+                let Some(transmit) = self.mux.poll_transmit(now, ROW, &mut self.out) else { break };
                 self.unsent.push((transmit, begin));
             }
             if self.unsent.is_empty() {

@@ -14,7 +14,7 @@ use super::waker::WakeFlag;
 use super::{CallError, Waker};
 use crate::connection::{End, State, Stats, View};
 use crate::time::Time;
-use crate::udp::{self, UdpIo};
+use crate::udp::{self, Backend, UdpIo};
 
 /// Most bytes that one `recv` moves through the staging buffer.
 const STAGING: usize = 1 << 16;
@@ -282,6 +282,12 @@ impl Endpoint {
                 Ok((core.mux.stats(), core.mux.connections()))
             }
         }
+    }
+
+    /// How datagrams leave.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.shared.socket.backend()
     }
 
     /// The address that the socket is bound to.

@@ -19,7 +19,7 @@ use super::CallError;
 use super::core::{Core, IoThread, Seat, Waiter, Wanted};
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
-use crate::udp::{self, UdpSocket};
+use crate::udp::{self, Ready, UdpSocket};
 
 /// How long the seat stays free for the application before the I/O thread takes it.
 const GRACE: Duration = Duration::from_micros(300);
@@ -36,6 +36,9 @@ pub(super) struct Shared {
     pub(super) socket: Arc<UdpSocket>,
     pub(super) signals: Arc<Signals>,
 }
+
+/// From here on a timeout is left to the poller's timer.
+const FAR: Duration = Duration::from_millis(2);
 
 pub(super) type Guard<'a> = MutexGuard<'a, Core>;
 
@@ -129,7 +132,7 @@ impl Shared {
             let mut core = driven.or_else(|error| self.give_up_seat(error))?;
             core.seat = Seat::Free;
             core.driver_wants = None;
-            core.left_at = udp::now();
+            core.left_at = core.driven_at;
             return Ok(core);
         }
         self.flush(&mut core);
@@ -172,7 +175,7 @@ impl Shared {
         } else {
             core.sleeping_until = Some(until.unwrap_or(Time::MAX));
             drop(core);
-            let ready = self.signals.poller.wait(timeout);
+            let ready = self.sleep_on_socket(timeout, until);
             core = self.lock()?;
             core.sleeping_until = None;
             ready
@@ -185,12 +188,22 @@ impl Shared {
                 core.call_all();
             }
         }
-        core.handle(udp::now(), ready, &self.socket, &self.signals);
+        let now = udp::now();
+        core.driven_at = now;
+        core.handle(now, ready, &self.socket, &self.signals);
         core.call_satisfied();
         if self.signals.news.is_some() {
             self.publish(&mut core);
         }
         Ok(core)
+    }
+
+    /// A deadline far away mostly moves further before it comes: the poller's own timer, which stays, is set once for
+    /// all those waits, where the kernel would set and cancel one for each.
+    fn sleep_on_socket(&self, timeout: Option<Duration>, until: Option<Time>) -> std::io::Result<Ready> {
+        let is_far = timeout.is_none_or(|timeout| timeout >= FAR);
+        self.signals.poller.arm(until.filter(|_| is_far))?;
+        self.signals.poller.wait(timeout.filter(|_| !is_far))
     }
 
     /// After an error of the poller, which leaves no lock.
@@ -223,7 +236,7 @@ impl Shared {
     /// Sends what is to be sent. Without a thread nothing moves outside of calls that wait or poll, where
     /// `drive` does this.
     fn flush(&self, core: &mut Core) {
-        if core.io_thread != IoThread::None {
+        if core.io_thread != IoThread::None && core.is_busy() {
             core.flush(udp::now(), &self.socket, &self.signals);
         }
     }

@@ -234,6 +234,18 @@ pub enum rtcp_cc_phase {
     RTCP_PHASE_PROBE_RTT = 10,
 }
 
+/// How datagrams leave: rtcp_stats.io. Later versions may add values.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum rtcp_io {
+    /// One datagram for each system call.
+    RTCP_IO_SINGLE = 1,
+    /// Many datagrams for each system call (sendmmsg, recvmmsg).
+    RTCP_IO_BATCH = 2,
+    /// That, and the kernel cuts rows of them and merges what arrives (GSO, GRO); see RTCP_OPT_OFFLOAD.
+    RTCP_IO_OFFLOAD = 3,
+}
+
 /// Opaque. Create with rtcp_config_new(), free with rtcp_config_free().
 #[derive(Debug)]
 pub struct rtcp_config {
@@ -324,6 +336,9 @@ pub struct rtcp_stats {
     pub rto_spurious: u64,
     /// Application bytes sent again. What was sent for each byte that arrived: (bytes_acked + bytes_retransmitted) / bytes_acked.
     pub bytes_retransmitted: u64,
+    /// How datagrams leave, one of enum rtcp_io: the best that the kernel has and RTCP_OPT_OFFLOAD allows. It may sink when the
+    /// interface turns out to lack offloads.
+    pub io: u64,
 }
 
 /// What happened to one connection: at most one record for each in one rtcp_receiver_poll(). Layout never changes.

@@ -2,8 +2,8 @@
 //!
 //! Everything above takes time, datagrams and randomness as arguments; this is where they come from.
 //!
-//! * [`UdpSocket`] moves batches of datagrams: one [`UdpIo::send`] may leave as 64 segments of one system
-//!   call (GSO), one [`UdpIo::receive`] may bring 32 such buffers (GRO).
+//! * [`UdpSocket`] moves batches of datagrams: one [`UdpIo::send`] may leave as 64 segments of one message
+//!   (GSO) and as 64 messages of one system call, one [`UdpIo::receive`] may bring 32 such buffers (GRO).
 //! * [`Poller`] waits for socket, timer and wake-up at once and is itself one descriptor to wait for.
 //! * [`WaitSet`] waits for many descriptors and [`Termination`] for Ctrl-C: what the `udpl` program needs.
 //! * [`LineFile`] is where a trace is written to.
@@ -15,7 +15,11 @@ mod datagram;
 mod fork;
 mod icmp;
 mod line_file;
+<<<<<<< HEAD
 mod memory;
+=======
+mod mmsg;
+>>>>>>> mmsg
 mod options;
 mod poller;
 mod random;
@@ -37,7 +41,7 @@ pub use poller::{Interest, Poller, Ready};
 pub use random::seed;
 pub use resolve::resolve;
 pub use signal::Termination;
-pub use socket::{SendError, SocketOptions, UDP_BUFFER_DEFAULT, UdpIo, UdpSocket};
+pub use socket::{Backend, SendError, SocketOptions, UDP_BUFFER_DEFAULT, UdpIo, UdpSocket};
 pub use thread::spawn;
 pub use wait_set::WaitSet;
 pub use wake::WakeFd;
