@@ -5,6 +5,7 @@
 //! * [`UdpSocket`] moves batches of datagrams: one [`UdpIo::send`] may leave as 64 segments of one system
 //!   call (GSO), one [`UdpIo::receive`] may bring 32 such buffers (GRO).
 //! * [`Poller`] waits for socket, timer and wake-up at once and is itself one descriptor to wait for.
+//! * [`Steering`] shares one address among several sockets.
 //! * [`WaitSet`] waits for many descriptors and [`Termination`] for Ctrl-C: what the `udpl` program needs.
 //! * [`LineFile`] is where a trace is written to.
 //! * [`now`], [`resolve()`], [`seed`], [`fork_generation`] and [`spawn`] are one function each.
@@ -20,6 +21,7 @@ mod random;
 mod resolve;
 mod signal;
 mod socket;
+mod steering;
 mod sys;
 mod thread;
 mod wait_set;
@@ -35,6 +37,7 @@ pub use random::seed;
 pub use resolve::resolve;
 pub use signal::Termination;
 pub use socket::{SendError, SocketOptions, UDP_BUFFER_DEFAULT, UdpIo, UdpSocket};
+pub use steering::Steering;
 pub use thread::spawn;
 pub use wait_set::WaitSet;
 pub use wake::WakeFd;
