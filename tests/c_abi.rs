@@ -69,6 +69,12 @@ fn calls_that_meet_in_one_handle_end_as_the_header_says() {
 }
 
 #[test]
+fn several_shards_behind_one_handle_serve_as_one() {
+    let program = build(&own("shards.c"), &scratch("shards"), Link::Static);
+    assert_success(&start(&program, &[]).finish());
+}
+
+#[test]
 fn the_zero_copy_program_compiles_and_links() {
     let dir = scratch("j_zero");
     let main = dir.join("main.c");

@@ -35,7 +35,10 @@ pub unsafe extern "C" fn rtcp_get_stats(h: rtcp_handle, out: *mut rtcp_stats, si
         if !(1..=SIZE_MAX).contains(&size) {
             return Err(Failure::invalid(format!("size is {size}; pass sizeof(rtcp_stats)")));
         }
-        let (stats, connections) = live.endpoint().stats(live.connection().ok())?;
+        let (stats, connections) = match live.connection() {
+            Ok(id) => live.endpoint().stats(Some(id))?,
+            Err(_) => live.shards().stats()?,
+        };
         let stats = rtcp_stats { connections: connections as u64, ..(&stats).into() };
         // SAFETY: not null; this function's contract is copy_sized's contract; u64 fields alone have no padding.
         unsafe { raw::copy_sized(out, size, &stats) };
