@@ -53,13 +53,15 @@ fn wrong_use_touches_no_foreign_memory_and_leaks_none() {
         eprintln!("valgrind is not there: not tested");
         return;
     }
-    let program = build(&own("misuse.c"), &scratch("misuse-valgrind"), Link::Static);
-    let mut command = Command::new("valgrind");
-    command.args(["-q", "--error-exitcode=9", "--leak-check=full"]);
-    // Endpoints in the background still live at exit: what a thread holds is not lost.
-    command.args(["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]);
-    command.arg(program).arg("--no-fork");
-    assert_success(&spawn(&mut command).finish());
+    for (source, option) in [("misuse.c", "--no-fork"), ("shards.c", "--quick")] {
+        let program = build(&own(source), &scratch(&format!("{source}-valgrind")), Link::Static);
+        let mut command = Command::new("valgrind");
+        command.args(["-q", "--error-exitcode=9", "--leak-check=full"]);
+        // Endpoints in the background still live at exit: what a thread holds is not lost.
+        command.args(["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]);
+        command.arg(program).arg(option);
+        assert_success(&spawn(&mut command).finish());
+    }
 }
 
 #[test]

@@ -166,6 +166,25 @@ fn one_record_at_a_time_still_reaches_every_shard() {
 }
 
 #[test]
+fn an_id_lives_until_the_poll_after_its_last_record_whichever_shard_has_news() {
+    let server = sharded(2);
+    let clients: Vec<_> = (0..8).map(|_| dial_shards(&server)).collect();
+    let ids = accept(&server, clients.len());
+    assert_eq!(shards_of(&ids).len(), 2);
+    clients.iter().for_each(|(client, id)| client.abort(*id).unwrap());
+    let mut closed = HashSet::new();
+    poll_until(&server, 8, |record| {
+        assert!(server.of(record.conn).stats(Some(record.conn)).is_ok());
+        closed.insert(record.conn);
+        closed.len() == ids.len()
+    });
+    assert_eq!(server.poll_events(&mut Vec::new(), 8, NOW).unwrap(), 0);
+    for id in ids {
+        assert!(matches!(server.of(id).stats(Some(id)), Err(CallError::NotFound)));
+    }
+}
+
+#[test]
 fn a_wake_ends_one_poll_and_only_one() {
     let server = sharded(3);
     let waker = server.waker();
