@@ -41,8 +41,10 @@ const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
 const INITIAL_SEGMENTS: f64 = 10.0;
 const INITIAL_BYTES: f64 = 14_600.0;
 /// No round trip of a round was shorter than this multiple of the least: a queue stands.
-const QUEUE: f64 = 1.1;
-const QUEUE_MIN: Duration = Duration::from_millis(1);
+const QUEUE: f64 = 1.05;
+const QUEUE_MIN: Duration = Duration::from_micros(250);
+/// A floor that rises by more is worth a probe at once.
+const FLOOR_STEP: f64 = 0.05;
 /// A window that is beyond all use: four times what a TCP header can offer.
 const CWND_MAX: f64 = 4_294_967_296.0;
 
@@ -176,11 +178,11 @@ impl Bbr {
         bytes / self.mss
     }
 
-    fn sample_bandwidth(&mut self, ack: &AckSample) {
+    fn sample_bandwidth(&mut self, now: Time, ack: &AckSample) {
         let rate = &ack.rate;
         self.bounds.on_delivery(rate, self.round.is_start);
         if self.round.is_start {
-            self.end_round(!rate.is_app_limited);
+            self.end_round(now, ack);
         }
         self.round.least_rtt = self.round.least_rtt.into_iter().chain(ack.rtt).min();
         self.bandwidth.on_ack(ack.newly_acked as f64, (ack.newly_lost + ack.newly_corrupt) as f64);
@@ -194,24 +196,45 @@ impl Bbr {
         }
     }
 
+    /// A longer round trip than this met a queue (or was unlucky).
+    fn queue_threshold(&self) -> Duration {
+        self.rtt().mul_f64(QUEUE) + QUEUE_MIN
+    }
+
     /// A round trip is over: what did the link carry, and is it full?
-    fn end_round(&mut self, counts: bool) {
+    fn end_round(&mut self, now: Time, ack: &AckSample) {
+        let counts = !ack.rate.is_app_limited;
         let least = self.round.least_rtt.take();
-        let queue = self.rtt().mul_f64(QUEUE) + QUEUE_MIN;
-        self.round.has_queue = least.is_some_and(|rtt| rtt > queue);
+        self.round.has_queue = least.is_some_and(|rtt| rtt > self.queue_threshold());
         let round = RoundTrip {
             took: self.round.took,
             explained: self.explained(),
             paced: self.round.paced.max(self.round.paced_before).max(self.pacing_rate),
             has_queue: self.round.has_queue,
         };
-        self.bandwidth.on_round(&round, counts);
+        let (acked, lost) = self.bandwidth.on_round(&round, counts);
+        self.heed_queue(self.segments(acked), self.segments(lost));
         (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
-        if self.phase == Phase::Cruise
+        if matches!(self.phase, Phase::Down | Phase::Cruise)
             && bandwidth::is_chancy(self.explained())
             && let Some(full) = self.bandwidth.take_full()
         {
             self.bounds.bw_lo = self.bounds.bw_lo.min(full);
+        }
+    }
+
+    /// Loss that chance does not explain, at a queue that is not our probe's, is congestion without a trial,
+    /// however little it is: that is how a full buffer and an AQM speak, and how loss-based neighbours live.
+    fn heed_queue(&mut self, acked: f64, lost: f64) {
+        let chance = self.explained() * (acked + lost);
+        let is_congestion = self.round.has_queue && lost > chance + 2.0 * chance.sqrt() + 0.5;
+        // Where packets are lost by chance, the last of our own probe's queue may meet one.
+        let is_chancy = self.floor.is_unproven() || bandwidth::is_chancy(self.explained());
+        let is_ours = !matches!(self.phase, Phase::Cruise | Phase::Refill)
+            || (is_chancy && self.cruises_since_probe() < 3);
+        if is_congestion && !is_ours && !self.floor.in_trial() {
+            self.bounds.on_congestion(self.bw(), self.cwnd);
+            self.bounds.yield_long_term(self.cwnd, self.bdp());
         }
     }
 
@@ -228,13 +251,18 @@ impl Bbr {
             self.startup.on_rtt(rtt, self.rtt());
         }
         let (acked, lost) = (ack.newly_acked as f64, ack.newly_lost as f64);
-        let mut full = self.startup.on_fates(self.segments(acked), self.segments(lost));
+        let flight = self.segments(ack.rate.tx_in_flight as f64);
+        let mut full = self.startup.on_fates(self.segments(acked), self.segments(lost), flight);
         let suspected = match full {
             Some(_) => self.startup.loss_now(),
             None => self.startup.loss_before(),
         };
         if self.round.is_start && full.is_none() {
-            full = self.startup.on_round(self.bandwidth.delivered(), ack.rate.is_app_limited);
+            full = self.startup.on_round(
+                self.bandwidth.delivered(),
+                ack.rate.is_app_limited,
+                self.round.has_queue,
+            );
         }
         let Some(full) = full else { return };
         self.is_full = true;
@@ -243,8 +271,8 @@ impl Bbr {
             self.bounds.suspect(self.bw() * startup::GAIN);
         }
         if full == Full::Overflow {
-            let fits = self.bdp().max(self.bounds.inflight_latest);
-            self.bounds.inflight_hi = fits / (1.0 - self.startup.loss_before().min(FLOOR_MAX));
+            let fits = self.bdp().max(self.bounds.inflight_latest) / (1.0 - self.startup.loss_before());
+            self.bounds.inflight_hi = fits.max(self.startup.fits() * self.mss);
         }
         if suspected > 0.02 {
             self.floor.begin_trial(now, suspected, DRAIN_PACING_GAIN / startup::GAIN);
@@ -258,6 +286,7 @@ impl Bbr {
             lost: self.segments(ack.watched.lost as f64),
             newest: ack.acked_sent_at,
             settled: ack.settled,
+            no_queue: ack.rtt.is_some_and(|rtt| rtt <= self.queue_threshold()),
         };
         let before = self.floor.get();
         let flight = self.segments(self.bdp());
@@ -265,7 +294,7 @@ impl Bbr {
         let verdict = self.floor.on_ack(now, self.round.count, &seen, flight, self.corruption);
         let after = self.floor.get();
         if before != after {
-            self.bandwidth.on_floor(before, after);
+            self.bandwidth.on_floor(before, after, self.bounds.suspected_rate());
         }
         match verdict {
             None => {}
@@ -277,7 +306,12 @@ impl Bbr {
                     self.floor.begin_trial(now, self.floor.suspected(), TRIAL_GAIN / UP_PACING_GAIN);
                 }
             }
-            Some(Verdict::Fits(share)) if share >= 1.0 => self.bounds.acquit(),
+            Some(Verdict::Fits(share)) if share >= 1.0 => {
+                self.bounds.acquit();
+                if after > before + FLOOR_STEP && self.phase == Phase::Cruise {
+                    self.begin_refill(now); // the link may carry far more than loss let us believe
+                }
+            }
             Some(Verdict::Fits(share)) => self.bounds.convict(share, self.rtt()),
         }
     }
@@ -302,7 +336,7 @@ impl Bbr {
                 self.bounds.on_probe_too_high(ack.rate.tx_in_flight as f64, self.bdp());
                 self.begin_down(now);
             }
-            _ => self.bounds.on_mark(self.bw(), self.cwnd),
+            _ => self.bounds.on_congestion(self.bw(), self.cwnd),
         }
     }
 
@@ -364,9 +398,19 @@ impl Bbr {
     fn set_pacing_rate(&mut self) {
         self.round.paced = self.round.paced.max(self.pacing_rate);
         let rate = PACING_MARGIN * self.pacing_gain() * self.bw();
-        let least = self.mss / self.rtt().as_secs_f64().clamp(1e-4, 0.5);
-        if rate > 0.0 && (self.is_full || rate > self.pacing_rate) {
-            self.pacing_rate = rate.max(least);
+        let rtt = self.rtt().as_secs_f64();
+        if rate <= 0.0 {
+            return;
+        }
+        if self.is_full {
+            self.pacing_rate = rate.max(self.mss / rtt.clamp(1e-4, 0.5));
+        } else if self.startup.is_slowing() {
+            self.pacing_rate = rate;
+        } else {
+            // BBRInitPacingRate: what came so far may have been a chat.
+            let initial = startup::GAIN * self.startup.initial_windows() * initial_window(self.mss);
+            let initial = if rtt > 0.0 { initial / rtt } else { 0.0 };
+            self.pacing_rate = self.pacing_rate.max(rate).max(initial);
         }
     }
 
@@ -437,7 +481,7 @@ impl Controller for Bbr {
         self.round.on_ack(now, ack);
         self.note_corruption(ack);
         self.min_rtt.on_sample(now, ack.rtt);
-        self.sample_bandwidth(ack);
+        self.sample_bandwidth(now, ack);
         let bandwidth = self.bandwidth.delivered();
         self.extra_acked.on_ack(now, ack.newly_acked as f64, bandwidth, self.cwnd, self.round.count);
         self.leave_timeout(ack);
