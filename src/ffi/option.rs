@@ -104,6 +104,7 @@ pub(super) fn position(option: rtcp_option) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ffi::types::rtcp_error::RTCP_EINVAL;
 
     #[test]
     fn every_default_is_allowed_and_every_bound_is_exact() {

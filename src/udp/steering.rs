@@ -70,9 +70,9 @@ impl Steering {
             }
         };
         let mut hash = (ip ^ self.key).wrapping_mul(SPREAD) ^ u32::from(from.port());
-        hash = (hash ^ hash >> 16).wrapping_mul(MIX1);
-        hash = (hash ^ hash >> 13).wrapping_mul(MIX2);
-        ((hash >> 16) * self.count >> 16) as usize
+        hash = (hash ^ (hash >> 16)).wrapping_mul(MIX1);
+        hash = (hash ^ (hash >> 13)).wrapping_mul(MIX2);
+        (((hash >> 16) * self.count) >> 16) as usize
     }
 
     /// [`place_of`](Self::place_of) as the kernel can run it. A load outside of the packet answers 0.

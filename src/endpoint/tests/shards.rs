@@ -21,7 +21,7 @@ fn poll_until(server: &Shards, max: usize, mut done: impl FnMut(&Event) -> bool)
     for _ in 0..100_000 {
         events.clear();
         assert!(server.poll_events(&mut events, max, LONG).unwrap() > 0, "no event came");
-        if events.iter().fold(false, |over, record| done(record) || over) {
+        if events.iter().filter(|record| done(record)).count() > 0 {
             return;
         }
     }
