@@ -143,8 +143,7 @@ impl ReceiveBuffer {
     fn put(&mut self, at: u64, data: &[u8]) {
         let offset = (at - self.read) as usize;
         if offset + data.len() > self.ring.capacity() {
-            let end = self.fragments.last_key_value().map_or(self.nxt, |(_, end)| *end);
-            self.ring.ensure(offset + data.len(), (end - self.read) as usize);
+            self.ring.ensure(offset + data.len(), (self.highest() - self.read) as usize);
         }
         self.ring.write_at(offset, data);
     }
@@ -193,6 +192,11 @@ impl ReceiveBuffer {
     /// Next byte the application reads.
     pub(super) const fn read_to(&self) -> u64 {
         self.read
+    }
+
+    /// After the last byte received, in order or not.
+    pub(super) fn highest(&self) -> u64 {
+        self.fragments.last_key_value().map_or(self.nxt, |(_, end)| *end)
     }
 
     pub(super) const fn edge(&self) -> u64 {

@@ -354,7 +354,7 @@ fn at_half_loss_both_ways_data_itself_goes_on_asking() {
             timeouts += pair.a.conn().stats().rto_count;
         }
         assert!(
-            timeouts > timeouts_min && asked <= 2 + timeouts / 10,
+            timeouts >= timeouts_min && asked <= 2 + timeouts / 10,
             "{asked} questions, {timeouts} timeouts"
         );
     }

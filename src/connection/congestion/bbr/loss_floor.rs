@@ -30,6 +30,13 @@ const STILL_FULL: f64 = 0.92;
 const PAUSE_ROUNDS: u64 = 4;
 /// The same, while trials have yet to agree.
 const PAUSE_ROUNDS_UNPROVEN: u64 = 2;
+/// A trial that finds chance without a floor costs this part of the rate, down to that.
+const DOUBT: f64 = 0.9;
+const DOUBT_MIN: f64 = 0.4;
+/// Less loss than this does no harm that would be worth a doubt.
+const DOUBTFUL: f64 = 0.08;
+/// Segments that make an observation.
+const OBSERVED_MIN: f64 = 16.0;
 /// The floor is the least loss of so many trials in a row: a path's nature lasts, what neighbours do does not.
 const TRIALS: usize = 8;
 
@@ -161,6 +168,8 @@ pub(super) struct LossFloor {
     /// When the newest segment was sent whose fate is known.
     newest: Time,
     unproven: bool,
+    /// What is left of the rate while trials find chance that no floor explains yet.
+    doubt: f64,
     /// No trial before this round.
     rest_until: u64,
 }
@@ -176,6 +185,7 @@ impl LossFloor {
             trial: None,
             newest: Time::ZERO,
             unproven: false,
+            doubt: 1.0,
             rest_until: 0,
         }
     }
@@ -187,6 +197,12 @@ impl LossFloor {
     /// The latest trial found chance, and no floor explains it yet.
     pub(super) const fn is_unproven(&self) -> bool {
         self.unproven
+    }
+
+    /// Factor on the rate: a path that seems to lose by chance is believed once enough trials agree. Until then
+    /// each costs a little, so that flows who mistake each other for chance make room.
+    pub(super) const fn doubt(&self) -> f64 {
+        self.doubt
     }
 
     pub(super) const fn in_trial(&self) -> bool {
@@ -224,6 +240,22 @@ impl LossFloor {
         }
     }
 
+    /// Counts without judging.
+    pub(super) fn observe(&mut self, seen: &Seen) {
+        self.meter.add(seen, f64::INFINITY);
+    }
+
+    /// Takes what was observed since the last restart for a trial, if it can only lower the floor.
+    pub(super) fn learn_observed(&mut self) {
+        let meter = self.meter;
+        let most = meter.loss() + CONFIDENCE * meter.deviation(meter.loss());
+        if meter.total() >= OBSERVED_MIN && most < self.floor {
+            self.learn(&meter);
+        } else if meter.total() >= OBSERVED_MIN && self.unproven {
+            self.record.push(&meter);
+        }
+    }
+
     /// Begins a trial: `suspected` was lost so far, the rate from now on is `gain` times that.
     pub(super) fn begin_trial(&mut self, now: Time, suspected: f64, gain: f64) {
         self.trial = Some(Trial { suspected, gain, meter: Meter::new(now), was_empty: false });
@@ -256,6 +288,9 @@ impl LossFloor {
             self.begin_trial(now, loss, TRIAL_GAIN);
             return Some(Verdict::Suspect);
         }
+        if loss <= (self.floor + THRESHOLD).max(DOUBTFUL) {
+            self.doubt = (self.doubt / DOUBT).min(1.0);
+        }
         self.long.absorb(&self.meter);
         self.windows += 1;
         if self.windows >= WINDOWS_LOWER {
@@ -285,6 +320,10 @@ impl LossFloor {
         self.unproven = is_chance && loss > self.floor + THRESHOLD;
         if self.unproven {
             self.rest_until = round + PAUSE_ROUNDS_UNPROVEN;
+            let factor = if loss > DOUBTFUL { DOUBT } else { 1.0 };
+            self.doubt = (self.doubt * factor).max(DOUBT_MIN);
+        } else {
+            self.doubt = 1.0;
         }
         Verdict::Fits(if is_chance { 1.0 } else { fits })
     }

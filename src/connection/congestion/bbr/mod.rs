@@ -35,6 +35,9 @@ const UP_CWND_GAIN: f64 = 2.25;
 const DOWN_PACING_GAIN: f64 = 0.75;
 const DRAIN_PACING_GAIN: f64 = 0.5;
 const PROBE_RTT_CWND_GAIN: f64 = 0.5;
+/// The same where loss seems to be chance: flows that share a queue come to probe at the same time, and their
+/// loss, if it is not chance, ends meanwhile.
+const PROBE_RTT_CWND_GAIN_CHANCY: f64 = 0.25;
 /// BBR.ProbeRTTDuration.
 const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
 /// RFC 6928, in segments (and never more than 14,600 bytes).
@@ -150,13 +153,18 @@ impl Bbr {
 
     /// BBR.bw: bytes per second the link is believed to carry.
     fn bw(&self) -> f64 {
-        self.bandwidth.max(self.explained()).min(self.bounds.bw_lo)
+        self.bandwidth.max(self.explained()).min(self.bounds.bw_lo) * self.floor.doubt()
     }
 
     /// Loss that is not congestion: chance, which the floor counts corruption to as well, or corruption that
     /// the peer reports before the floor has learned it.
     fn explained(&self) -> f64 {
         self.floor.get().max(self.corruption)
+    }
+
+    /// Packets are lost by chance, or so it seems.
+    fn is_chancy(&self) -> bool {
+        self.floor.is_unproven() || bandwidth::is_chancy(self.explained())
     }
 
     fn rtt(&self) -> Duration {
@@ -229,9 +237,8 @@ impl Bbr {
         let chance = self.explained() * (acked + lost);
         let is_congestion = self.round.has_queue && lost > chance + 2.0 * chance.sqrt() + 0.5;
         // Where packets are lost by chance, the last of our own probe's queue may meet one.
-        let is_chancy = self.floor.is_unproven() || bandwidth::is_chancy(self.explained());
         let is_ours = !matches!(self.phase, Phase::Cruise | Phase::Refill)
-            || (is_chancy && self.cruises_since_probe() < 3);
+            || (self.is_chancy() && self.cruises_since_probe() < 3);
         if is_congestion && !is_ours && !self.floor.in_trial() {
             self.bounds.on_congestion(self.bw(), self.cwnd);
             self.bounds.yield_long_term(self.cwnd, self.bdp());
@@ -279,15 +286,19 @@ impl Bbr {
         }
     }
 
-    /// Acts on what the loss floor makes of this ACK.
-    fn heed(&mut self, now: Time, ack: &AckSample) {
-        let seen = Seen {
+    fn seen(&self, ack: &AckSample) -> Seen {
+        Seen {
             acked: self.segments(ack.watched.acked as f64),
             lost: self.segments(ack.watched.lost as f64),
             newest: ack.acked_sent_at,
             settled: ack.settled,
             no_queue: ack.rtt.is_some_and(|rtt| rtt <= self.queue_threshold()),
-        };
+        }
+    }
+
+    /// Acts on what the loss floor makes of this ACK.
+    fn heed(&mut self, now: Time, ack: &AckSample) {
+        let seen = self.seen(ack);
         let before = self.floor.get();
         let flight = self.segments(self.bdp());
         let rate = self.bw() * self.pacing_gain();
@@ -343,7 +354,7 @@ impl Bbr {
     fn update_model(&mut self, now: Time, ack: &AckSample) {
         match self.phase {
             Phase::Startup => self.advance_startup(now, ack),
-            Phase::ProbeRtt => {}
+            Phase::ProbeRtt => self.floor.observe(&self.seen(ack)),
             _ => self.heed(now, ack),
         }
         self.heed_marks(now, ack);
@@ -360,6 +371,7 @@ impl Bbr {
             if is_due {
                 self.saved_cwnd = self.saved_cwnd.max(self.cwnd);
                 self.probe_rtt_until = None;
+                self.floor.restart(now);
                 self.enter(now, Phase::ProbeRtt);
             }
             return;
@@ -367,9 +379,11 @@ impl Bbr {
         match self.probe_rtt_until {
             None if ack.in_flight as f64 <= self.probe_rtt_cwnd() => {
                 self.probe_rtt_until = Some((now + PROBE_RTT_DURATION, self.round.count + 1));
+                self.floor.restart(now);
             }
             Some((until, round)) if now >= until && self.round.count >= round => {
                 self.min_rtt.refresh(now);
+                self.learn_from_probe_rtt();
                 self.cwnd = self.cwnd.max(self.saved_cwnd);
                 self.saved_cwnd = 0.0;
                 self.bounds.reset_lower();
@@ -380,8 +394,16 @@ impl Bbr {
         }
     }
 
+    /// What is lost while next to nothing is sent, nobody can help.
+    fn learn_from_probe_rtt(&mut self) {
+        let before = self.floor.get();
+        self.floor.learn_observed();
+        self.bandwidth.on_floor(before, self.floor.get(), 0.0);
+    }
+
     fn probe_rtt_cwnd(&self) -> f64 {
-        (PROBE_RTT_CWND_GAIN * self.bdp()).max(CWND_MIN * self.mss)
+        let gain = if self.is_chancy() { PROBE_RTT_CWND_GAIN_CHANCY } else { PROBE_RTT_CWND_GAIN };
+        (gain * self.bdp()).max(CWND_MIN * self.mss)
     }
 
     fn pacing_gain(&self) -> f64 {
@@ -480,7 +502,7 @@ impl Controller for Bbr {
     fn on_ack(&mut self, now: Time, ack: &AckSample) {
         self.round.on_ack(now, ack);
         self.note_corruption(ack);
-        self.min_rtt.on_sample(now, ack.rtt);
+        self.min_rtt.on_sample(now, ack.rtt, !self.is_chancy());
         self.sample_bandwidth(now, ack);
         let bandwidth = self.bandwidth.delivered();
         self.extra_acked.on_ack(now, ack.newly_acked as f64, bandwidth, self.cwnd, self.round.count);

@@ -22,6 +22,9 @@ const FULL_ROUNDS: u32 = 3;
 const LOSSES_MIN: f64 = 6.0;
 /// Loss must exceed that at lower rates by this much, and by three standard deviations, to be an overflow.
 const OVERFLOW: f64 = 0.1;
+/// Who finds so much loss from the beginning may have come into a crowd, and grows by less.
+const CROWDED: f64 = 0.1;
+const CROWDED_GROWTH: f64 = 1.6;
 /// The compensation never assumes more loss than this.
 const LOSS_MAX: f64 = 0.5;
 
@@ -100,9 +103,9 @@ impl Startup {
         if self.is_slowing() {
             return SLOWING_GAIN;
         }
-        let g = self.growth();
         let loss = self.before.loss().min(LOSS_MAX);
         let counts = self.before.total() >= 20.0 && self.before.lost >= LOSSES_MIN && !self.is_full_round;
+        let g = if counts && loss > CROWDED { CROWDED_GROWTH } else { self.growth() };
         g * g * g.ln() / (g - 1.0) / if counts { 1.0 - loss } else { 1.0 }
     }
 
@@ -185,7 +188,7 @@ mod tests {
             startup.on_round(flight, false, false);
             flight *= 2.0;
         }
-        assert!(startup.gain() > 1.9 * GAIN, "{}", startup.gain());
+        assert!(startup.gain() > 1.4 * GAIN, "{}", startup.gain());
     }
 
     #[test]
