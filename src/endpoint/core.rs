@@ -329,9 +329,9 @@ impl Core {
         Some(Arc::clone(self.flags.entry(id).or_default()))
     }
 
-    /// Whether a record or a condition waits for the application.
+    /// Whether a record or a condition waits for the application, or the end of its polls.
     pub(super) fn has_news(&self, signals: &Signals) -> bool {
-        self.mux.has_events() || signals.own.is_set()
+        self.mux.has_events() || signals.own.is_set() || self.is_closing
     }
 }
 

@@ -206,6 +206,33 @@ impl Endpoint {
         zero_if_late(result)
     }
 
+    /// As [`poll_events`](Self::poll_events), but leaves driving to the I/O thread. The descriptor is made to
+    /// say what is so after it, whatever it said before.
+    pub(super) fn take_events(&self, out: &mut Vec<Event>, max: usize) -> Result<usize, CallError> {
+        let _alarm = Alarm(&self.shared);
+        let mut core = self.shared.lock()?;
+        if core.is_closing {
+            return Err(CallError::NotFound);
+        }
+        let count = core.mux.poll_events(udp::now(), max, out);
+        // A waker raises it without the lock, perhaps after its wake has been taken.
+        core.descriptor_raised |= !core.has_news(&self.shared.signals);
+        self.shared.leave(core);
+        Ok(count)
+    }
+
+    /// Was there a wake for `poll_events`? It is used up then.
+    pub(super) fn take_wake(&self) -> Result<bool, CallError> {
+        if !self.flag.is_set() {
+            return Ok(false);
+        }
+        let _alarm = Alarm(&self.shared);
+        let mut core = self.shared.lock()?;
+        let taken = self.shared.take_wake(&mut core, &self.flag);
+        self.shared.leave(core);
+        Ok(taken)
+    }
+
     /// Chooses which conditions `poll_events` reports and which make the descriptor readable.
     ///
     /// # Errors
@@ -251,7 +278,7 @@ impl Endpoint {
             Some(id) => self.flag_of(id).unwrap_or_default(),
             None => Arc::clone(&self.flag),
         };
-        Waker { flag, signals: Arc::clone(&self.shared.signals) }
+        Waker { flag, signals: Arc::clone(&self.shared.signals), beside: Arc::default() }
     }
 
     /// Where the connection is in its life.

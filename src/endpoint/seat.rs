@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) io_thread: Condvar,
     pub(super) socket: Arc<UdpSocket>,
     pub(super) signals: Arc<Signals>,
+    /// All that share the address: the kernel's steering counts them, so none may be closed before the last.
+    pub(super) _sockets: Arc<[Arc<UdpSocket>]>,
 }
 
 /// From here on a timeout is left to the poller's timer.
@@ -111,7 +113,7 @@ impl Shared {
         result
     }
 
-    fn take_wake(&self, core: &mut Core, flag: &WakeFlag) -> bool {
+    pub(super) fn take_wake(&self, core: &mut Core, flag: &WakeFlag) -> bool {
         let taken = flag.take(&self.signals);
         core.descriptor_raised |= taken; // by the waker itself, perhaps
         taken
@@ -354,6 +356,9 @@ impl Drop for Alarm<'_> {
             self.0.core.lock().unwrap_or_else(PoisonError::into_inner).call_all();
             self.0.io_thread.notify_all();
             self.0.signals.poller.wake();
+            if let Some(news) = &self.0.signals.news {
+                news.signal();
+            }
         }
     }
 }

@@ -37,7 +37,10 @@ pub unsafe extern "C" fn rtcp_get_stats(h: rtcp_handle, out: *mut rtcp_stats, si
         if !(1..=SIZE_MAX).contains(&size) {
             return Err(Failure::invalid(format!("size is {size}; pass sizeof(rtcp_stats)")));
         }
-        let (stats, connections) = live.endpoint().stats(live.connection().ok())?;
+        let (stats, connections) = match live.connection() {
+            Ok(id) => live.endpoint().stats(Some(id))?,
+            Err(_) => live.shards().stats()?,
+        };
         let io = match live.endpoint().backend() {
             Backend::Offload => RTCP_IO_OFFLOAD,
             Backend::Batch => RTCP_IO_BATCH,

@@ -133,6 +133,12 @@ pub enum rtcp_option {
     /// 1 (default) = explicit congestion notification (RFC 3168) with every peer that has it: routers mark packets where they
     /// would drop them. Given up by itself on paths that do not carry marked packets. 0 = never (int, 0 or 1).
     RTCP_OPT_ECN = 26,
+    /// Receiver: shards that its connections are divided among, each with a UDP socket on the same port (SO_REUSEPORT) and an
+    /// I/O thread, so that several cores serve one handle (int, 1 to 64; default 1; about one for each core). Every datagram of
+    /// one peer's socket goes to one shard, for good. Nothing else changes: one rtcp_receiver_poll(), one rtcp_fd(), the same
+    /// events; RTCP_OPT_MAX_CLIENTS and rtcp_get_stats() count all shards together, RTCP_OPT_UDP_BUFFER is each socket's.
+    /// Above 1 not with RTCP_OPT_IO_THREAD 0, RTCP_OPT_SOCKET or RTCP_OPT_ANY_SOURCE (RTCP_EINVAL from rtcp_receiver_new()).
+    RTCP_OPT_SHARDS = 28,
 }
 
 /// Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: rtcp_receiver_poll() reports

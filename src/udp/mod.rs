@@ -5,6 +5,7 @@
 //! * [`UdpSocket`] moves batches of datagrams: one [`UdpIo::send`] may leave as 64 segments of one message
 //!   (GSO) and as 64 messages of one system call, one [`UdpIo::receive`] may bring 32 such buffers (GRO).
 //! * [`Poller`] waits for socket, timer and wake-up at once and is itself one descriptor to wait for.
+//! * [`Steering`] shares one address among several sockets.
 //! * [`WaitSet`] waits for many descriptors and [`Termination`] for Ctrl-C: what the `udpl` program needs.
 //! * [`LineFile`] is where a trace is written to.
 //! * [`now`], [`resolve()`], [`seed`], [`fork_generation`], [`spawn`] and
@@ -15,17 +16,15 @@ mod datagram;
 mod fork;
 mod icmp;
 mod line_file;
-<<<<<<< HEAD
 mod memory;
-=======
 mod mmsg;
->>>>>>> mmsg
 mod options;
 mod poller;
 mod random;
 mod resolve;
 mod signal;
 mod socket;
+mod steering;
 mod sys;
 mod thread;
 mod wait_set;
@@ -42,6 +41,7 @@ pub use random::seed;
 pub use resolve::resolve;
 pub use signal::Termination;
 pub use socket::{Backend, SendError, SocketOptions, UDP_BUFFER_DEFAULT, UdpIo, UdpSocket};
+pub use steering::Steering;
 pub use thread::spawn;
 pub use wait_set::WaitSet;
 pub use wake::WakeFd;

@@ -162,10 +162,25 @@ impl UdpSocket {
     /// # Errors
     /// When the address is taken, not ours or not allowed; the text names it.
     pub fn bind(addr: SocketAddr, options: SocketOptions) -> io::Result<Self> {
+        Self::bind_as(addr, false, options)
+    }
+
+    /// One more socket bound to this one's address. The kernel's hash deals arrivals out to all of them,
+    /// unless a program is attached that does it better: see [`Steering`](super::Steering).
+    pub(super) fn twin(&self, options: SocketOptions) -> io::Result<Self> {
+        // Not before it is bound: another program's port would not be in use but shared.
+        self.socket.set_reuse_port(true)?;
+        Self::bind_as(self.local_addr, true, options)
+    }
+
+    fn bind_as(addr: SocketAddr, shares_port: bool, options: SocketOptions) -> io::Result<Self> {
         let bind = || {
             let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
             if addr.is_ipv6() {
                 socket.set_only_v6(!addr.ip().is_unspecified())?;
+            }
+            if shares_port {
+                socket.set_reuse_port(true)?;
             }
             socket.bind(&addr.into())?;
             Self::new(socket, options)

@@ -62,7 +62,9 @@ impl Mux {
             }
             let counted = slot.counts();
             sink.push(slot.report(id, news));
-            self.accepted -= usize::from(counted && !slot.counts());
+            if counted && !slot.counts() {
+                self.accepted.give_back();
+            }
             if news & event::CLOSED != 0 {
                 self.told.push(id);
             }

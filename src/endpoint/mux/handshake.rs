@@ -48,7 +48,7 @@ impl Mux {
             return;
         }
         let ours = self.config.local_tcp_port;
-        if self.accepted >= self.config.max_clients || ours != 0 && ours != segment.dst_port {
+        if self.accepted.is_full(self.config.max_clients) || ours != 0 && ours != segment.dst_port {
             self.reset(now, arrival);
             return;
         }
@@ -164,7 +164,7 @@ impl Mux {
         half_open: &HalfOpen,
         arrival: &Arrival<'_>,
     ) -> bool {
-        if self.accepted >= self.config.max_clients {
+        if !self.accepted.take(self.config.max_clients) {
             self.reset(now, arrival);
             return true;
         }
@@ -181,6 +181,7 @@ impl Mux {
         connection.handle_segment(now, arrival.segment, arrival.datagram, arrival.ce);
         if !connection.is_established() {
             self.past += &connection.stats();
+            self.accepted.give_back();
             return false;
         }
         let mut slot = self.new_slot(connection, key, half_open.from, Origin::Accepted, config);

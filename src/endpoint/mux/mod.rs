@@ -10,6 +10,7 @@ mod fallback;
 mod handshake;
 mod life;
 mod output;
+mod places;
 mod ration;
 mod slot;
 #[cfg(test)]
@@ -38,6 +39,8 @@ use crate::time::Time;
 pub use events::{Event, event};
 use fallback::Fallback;
 use life::Life;
+use places::Accepted;
+pub(super) use places::Places;
 use ration::Ration;
 use slot::{Holder, Origin, Slot};
 pub use tracing::TraceRecord;
@@ -72,7 +75,7 @@ pub struct Mux {
     /// Connections with something to report right now.
     with_news: usize,
     /// Accepted connections whose end was not reported yet.
-    accepted: usize,
+    accepted: Accepted,
     /// Connections that gave their memory up since the last `take_rested`.
     rested: usize,
     /// Counters of connections that are gone, and of datagrams that belonged to none.
@@ -85,10 +88,16 @@ impl Mux {
     /// An endpoint without connections. The seed must be unpredictable outside of simulations.
     #[must_use]
     pub fn new(config: MuxConfig, seed: [u8; 32]) -> Self {
+        Self::shard(config, seed, 0, Places::default())
+    }
+
+    /// One of up to 64 that share an address, its number in every id. The seed is the same for all, so that
+    /// a cookie of one is good at each; so is the limit on accepted connections.
+    pub(super) fn shard(config: MuxConfig, seed: [u8; 32], shard: u8, places: Places) -> Self {
         let secrets = Secrets::new(&seed);
         let half_open = if config.max_clients > 0 { half_open::CAPACITY } else { 0 };
         Self {
-            slots: Slab::new(),
+            slots: Slab::new(shard),
             keys: HashMap::with_hasher(secrets.table),
             timers: Timers::default(),
             half_open: HalfOpenTable::new(half_open, secrets.table),
@@ -102,7 +111,7 @@ impl Mux {
             to_report: VecDeque::new(),
             told: Vec::new(),
             with_news: 0,
-            accepted: 0,
+            accepted: Accepted::new(places),
             rested: 0,
             past: Stats::default(),
             tracing: None,
@@ -406,9 +415,8 @@ impl Mux {
     }
 
     fn insert(&mut self, now: Time, slot: Slot) -> ConnId {
-        let (key, counts) = (slot.key, slot.counts());
+        let key = slot.key;
         let id = self.slots.insert(slot);
-        self.accepted += usize::from(counts);
         self.keys.insert(key, id);
         self.refresh(now, id);
         id
@@ -442,7 +450,9 @@ impl Mux {
             Holder::Application => Holder::Background,
             Holder::Background | Holder::Told | Holder::Nobody => Holder::Nobody,
         };
-        self.accepted -= usize::from(counted && !slot.counts());
+        if counted && !slot.counts() {
+            self.accepted.give_back();
+        }
         slot.linger_until = linger_until;
         self.refresh(now, id);
     }
@@ -462,7 +472,7 @@ impl fmt::Debug for Mux {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mux")
             .field("slots", &self.slots.len())
-            .field("accepted", &self.accepted)
+            .field("accepted", &self.accepted.own())
             .field("time_wait", &self.time_wait.len())
             .field("with_news", &self.with_news)
             .finish_non_exhaustive()

@@ -165,7 +165,7 @@ impl Mux {
         let in_line = slots().filter(|slot| slot.probe_turn == Turn::Waiting).count();
         assert!(in_line <= self.ration.waiting(), "a PROBE that nobody will ask for");
         assert_eq!(slots().filter(|slot| slot.has_news).count(), self.with_news);
-        assert_eq!(slots().filter(|slot| slot.counts()).count(), self.accepted);
+        assert_eq!(slots().filter(|slot| slot.counts()).count(), self.accepted.own());
         for (id, slot) in self.slots.iter() {
             assert!(!slot.is_mapped || self.keys.get(&slot.key) == Some(&id));
             assert_eq!(slot.has_news, slot.news() != 0, "news nobody counted: {:b}", slot.news());
