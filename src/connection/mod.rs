@@ -19,6 +19,7 @@ mod arrivals;
 mod chunks;
 mod config;
 mod corruption;
+mod dormant;
 mod ecn;
 mod error;
 mod handshake;
@@ -55,11 +56,14 @@ mod timers;
 pub mod trace;
 mod window_tuning;
 
+use std::sync::Arc;
+
 use crate::time::Time;
 use crate::wire::{Integrity, SeqNum, crc_key};
 
 pub use config::{Config, Identity, IntegrityMode, PathMtu};
 pub use congestion::Algorithm;
+pub use dormant::{Dormant, View};
 pub use ecn::EcnMode;
 pub use error::{Error, ReadError, WriteError};
 pub use handshake::{Offer, Terms, emit_syn_ack};
@@ -87,7 +91,7 @@ pub enum End {
 /// One stream: the send half, the receive half, and the state that ties them together.
 #[derive(Debug)]
 pub struct Connection {
-    config: Config,
+    config: Arc<Config>,
     identity: Identity,
     state: State,
     terms: Terms,
@@ -143,15 +147,28 @@ const LINGER_MIN: std::time::Duration = std::time::Duration::from_millis(200);
 const LINGER_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Connection {
-    fn new(now: Time, config: &Config, identity: Identity, state: State) -> Self {
+    fn new(now: Time, config: Arc<Config>, identity: Identity, state: State) -> Self {
+        let snd = Sender::new(now, &config, &identity);
+        let opening = Opening::new(now, config.connect_timeout, state == State::SynSent);
+        Self::assemble(now, config, identity, state, snd, opening)
+    }
+
+    fn assemble(
+        now: Time,
+        config: Arc<Config>,
+        identity: Identity,
+        state: State,
+        snd: Sender,
+        opening: Opening,
+    ) -> Self {
         Self {
             identity,
             state,
             terms: Terms::UNKNOWN,
             keys: None,
-            snd: Sender::new(now, config, &identity),
+            snd,
             rcv: Receiver::new(config.recv_buffer),
-            opening: Opening::new(now, config.connect_timeout, state == State::SynSent),
+            opening,
             failure: None,
             end: None,
             established: false,
@@ -172,15 +189,15 @@ impl Connection {
             release_at: None,
             last_active: now,
             packets: Packets::default(),
-            config: config.clone(),
+            config,
         }
     }
 
     /// Active open (RFC 9293 3.10.1): SYN-SENT; the SYN leaves with the next [`Self::poll_transmit`].
     #[must_use]
-    pub fn connect(now: Time, config: &Config, identity: Identity) -> Self {
-        let mut connection = Self::new(now, config, identity, State::SynSent);
-        connection.rcv.shift = window_shift(config.recv_buffer);
+    pub fn connect(now: Time, config: impl Into<Arc<Config>>, identity: Identity) -> Self {
+        let mut connection = Self::new(now, config.into(), identity, State::SynSent);
+        connection.rcv.shift = window_shift(connection.config.recv_buffer);
         connection
     }
 
@@ -190,13 +207,13 @@ impl Connection {
     #[must_use]
     pub fn accept(
         now: Time,
-        config: &Config,
+        config: impl Into<Arc<Config>>,
         identity: Identity,
         offer: &Offer,
         terms: Terms,
         syn_ack_sent: Option<Time>,
     ) -> Self {
-        let mut connection = Self::new(now, config, identity, State::SynReceived);
+        let mut connection = Self::new(now, config.into(), identity, State::SynReceived);
         connection.adopt(now, offer, terms);
         connection.rcv.buffer.advertise(connection.snd.mss, 0); // as the SYN-ACK did, unscaled
         if let Some(sent) = syn_ack_sent {

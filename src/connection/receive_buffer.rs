@@ -65,6 +65,11 @@ impl ReceiveBuffer {
         }
     }
 
+    /// With everything before `nxt` read, and `window` bytes promised beyond it.
+    pub(super) fn resume(nxt: u64, window: u64, limit: usize, max: usize) -> Self {
+        Self { edge: nxt + window, ..Self::new(nxt, limit, max) }
+    }
+
     /// Stores the part of `data` (at `start`) that is new and inside the window.
     pub(super) fn insert(&mut self, start: u64, data: &[u8]) -> Arrival {
         let end = start + data.len() as u64;

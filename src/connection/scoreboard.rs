@@ -36,6 +36,11 @@ pub(super) struct Scoreboard {
 }
 
 impl Scoreboard {
+    /// As after `delivered` bytes, all acknowledged, up to `una`.
+    pub(super) fn resume(una: u64, delivered: u64) -> Self {
+        Self { highest: una, delivered, ..Self::default() }
+    }
+
     pub(super) const fn in_flight(&self) -> u64 {
         self.in_flight
     }

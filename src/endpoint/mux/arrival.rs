@@ -93,7 +93,7 @@ impl Mux {
         let mapped = self.keys.get(&key).copied();
         let Some(id) = mapped.or_else(|| self.find_by_reply(canonical(to), ours, peers)) else { return };
         if let Some(slot) = self.slots.get_mut(id).filter(|slot| !slot.ignores_refusals) {
-            slot.connection.handle_refused(now);
+            slot.connection().handle_refused(now);
             self.refresh(now, id);
         }
     }
@@ -104,7 +104,7 @@ impl Mux {
             return None;
         }
         let is_it = |slot: &Slot| {
-            let identity = slot.connection.identity();
+            let identity = slot.view().identity();
             slot.is_mapped && (identity.local_port, identity.peer_port) == (ours, peers)
         };
         self.slots.iter().find(|(_, slot)| is_it(slot)).map(|(id, _)| id)
@@ -120,14 +120,14 @@ impl Mux {
         // The application has not yet read to the end, but the peer may already come again.
         if arrival.is_opening()
             && arrival.is_intact()
-            && let Some(after) = slot.connection.time_wait().and_then(|wait| reopens(now, wait, arrival))
+            && let Some(after) = slot.view().time_wait().and_then(|wait| reopens(now, wait, arrival))
         {
             slot.is_mapped = false;
             self.keys.remove(&key);
             self.free_if_over(id);
             return self.handle_syn(now, key, arrival, Some(after));
         }
-        slot.connection.handle_segment(now, arrival.segment, arrival.datagram, arrival.ce);
+        slot.connection().handle_segment(now, arrival.segment, arrival.datagram, arrival.ce);
         self.refresh(now, id);
     }
 

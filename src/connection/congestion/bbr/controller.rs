@@ -7,6 +7,10 @@ use crate::connection::congestion::{AckSample, CongestionEvent, Controller, Watc
 use crate::time::Time;
 
 impl Controller for Bbr {
+    fn keep(&self) -> Option<Box<dyn Controller>> {
+        (self.is_full || self.floor.get() > 0.0).then(|| Box::new(self.clone()) as _)
+    }
+
     fn name(&self) -> &'static str {
         "bbr"
     }
