@@ -213,7 +213,7 @@ impl Sender {
 impl Connection {
     /// After a retransmission timeout.
     pub(super) fn watch_liveness(&mut self, now: Time) {
-        // A FIN alone is as small as a PROBE, and a peer in TIME-WAIT answers nothing else.
+        // A FIN alone is as small as a PROBE, and any peer in TIME-WAIT answers it.
         let is_ending = matches!(self.state, State::Closing | State::LastAck) && self.snd.is_data_acked();
         if self.terms.extension && !is_ending {
             let (rto, interval) = (self.snd.rto(), self.snd.question_interval());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::time::Time;
 use crate::wire::{
     Extension, Flags, Integrity, Options, Segment, SeqNum, Timestamps, checksum_is_zero, checksum_ok, crc_ok,
+    ext_flags,
 };
 
 /// Maximum segment lifetime (RFC 9293 takes 2 minutes; half a minute, as Linux and FreeBSD do).
@@ -64,13 +65,16 @@ impl TimeWait {
         if !intact || segment.flags.contains(Flags::RST) {
             return Verdict::Ignore;
         }
+        // Our last ACK may have met an outage: whoever waits for it with data before its FIN only asks.
+        let asks = |ext: &Extension<'_>| self.keys.is_some() && ext.flags & ext_flags::PROBE != 0;
+        let question = segment.options.ext.filter(asks).and_then(|ext| ext.nonce());
         let is_fin = segment.flags.contains(Flags::FIN);
         if is_fin && segment.seq + segment.seq_len() == self.rcv_nxt {
             self.expires = now + 2 * MSL; // RFC 9293 3.10.7.4, eighth
-        } else if segment.seq_len() == 0 {
+        } else if segment.seq_len() == 0 && question.is_none() {
             return Verdict::Ignore; // an old ACK needs no answer, and an answer could begin a loop
         }
-        self.emit_ack(now, out);
+        self.emit_ack(now, question, out);
         Verdict::Answered
     }
 
@@ -86,11 +90,13 @@ impl TimeWait {
         if is_later && !segment.flags.contains(Flags::ACK) {
             return Verdict::Reopen;
         }
-        self.emit_ack(now, out);
+        self.emit_ack(now, None, out);
         Verdict::Answered
     }
 
-    fn emit_ack(&self, now: Time, out: &mut Vec<u8>) {
+    /// `nonce`: of the PROBE it answers.
+    fn emit_ack(&self, now: Time, nonce: Option<[u8; 8]>, out: &mut Vec<u8>) {
+        let echo = nonce.as_ref().map(|nonce| Extension { flags: ext_flags::ECHO, tail: nonce });
         let segment = Segment {
             src_port: self.local_port,
             dst_port: self.peer_port,
@@ -102,7 +108,7 @@ impl TimeWait {
                     val: (now.as_millis() as u32).wrapping_add(offset),
                     ecr: recent,
                 }),
-                ext: self.keys.map(|_| Extension::default()),
+                ext: self.keys.map(|_| echo.unwrap_or_default()),
                 ..Options::default()
             },
             ..Segment::default()
@@ -163,6 +169,32 @@ mod tests {
         let mut damaged = segment(Flags::FIN | Flags::ACK, 899, 71);
         damaged[5] ^= 1;
         assert_eq!(verdict(&mut tw, Time::ZERO, &damaged).0, Verdict::Ignore);
+    }
+
+    #[test]
+    fn a_probe_is_answered_with_its_nonce() {
+        let mut tw = TimeWait { keys: Some((3, 4)), ..time_wait() };
+        let asks = |flags| {
+            let ext = Some(Extension { flags, tail: b"a nonce." });
+            let options = Options { ext, ..Options::default() };
+            let seq = SeqNum::new(900);
+            let segment =
+                Segment { src_port: 2, dst_port: 1, seq, flags: Flags::ACK, options, ..Segment::default() };
+            let mut out = vec![];
+            segment.emit(&mut out, Integrity::Crc { key: 4 });
+            out
+        };
+        let (got, ack) = verdict(&mut tw, Time::ZERO, &asks(ext_flags::PROBE));
+        assert_eq!(got, Verdict::Answered);
+        let answer = Segment::parse(&ack).unwrap();
+        let echo = answer.options.ext.unwrap();
+        assert_eq!(
+            (answer.ack, echo.flags, echo.tail),
+            (SeqNum::new(900), ext_flags::ECHO, &b"a nonce."[..])
+        );
+        assert!(crc_ok(&ack, 3));
+        assert_eq!(verdict(&mut tw, Time::ZERO, &asks(0)).0, Verdict::Ignore);
+        assert_eq!(tw.expires, Time::ZERO + 2 * MSL, "it is no FIN");
     }
 
     #[test]
