@@ -86,7 +86,8 @@ pub(super) struct Core {
     pub(super) sleeping_until: Option<Time>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) io_thread: IoThread,
-    /// Connections with a `send` that has queued some of its bytes and waits to queue the rest: it is its turn.
+    /// Connections whose turn to send somebody has: a `send` that has queued some of its bytes and waits to queue
+    /// the rest, or whoever was lent memory to write to.
     pub(super) sending: HashSet<ConnId>,
     /// The application is closing the endpoint: nobody but the closer goes on waiting.
     pub(super) is_closing: bool,
@@ -97,8 +98,6 @@ pub(super) struct Core {
     pub(super) descriptor_used: bool,
     /// What the descriptor says at the moment.
     pub(super) descriptor_raised: bool,
-    /// `recv` gathers here what goes to memory that may be uninitialised.
-    pub(super) staging: Vec<u8>,
     pub(super) trace: Option<Trace>,
     batch: ReceiveBatch,
     out: Vec<u8>,
@@ -125,7 +124,6 @@ impl Core {
             flags: HashMap::new(),
             descriptor_used: false,
             descriptor_raised: false,
-            staging: Vec::new(),
             trace: None,
             batch: ReceiveBatch::new(),
             out: Vec::new(),

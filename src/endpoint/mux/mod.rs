@@ -8,6 +8,7 @@ mod arrival;
 mod events;
 mod fallback;
 mod handshake;
+mod loans;
 mod output;
 mod ration;
 mod slot;
@@ -192,6 +193,20 @@ impl Mux {
     pub fn read(&mut self, now: Time, id: ConnId, out: &mut [u8]) -> Result<usize, OpError> {
         // After the application's close, or once the CLOSED record is out of date, nobody may read.
         Ok(self.with(now, id, |connection| connection.read(now, out))??)
+    }
+
+    /// As [`read`](Self::read), of at most `most` bytes, which `take` gets piece by piece.
+    ///
+    /// # Errors
+    /// [`OpError`].
+    pub fn read_with(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        most: usize,
+        take: impl FnMut(&[u8]),
+    ) -> Result<usize, OpError> {
+        Ok(self.with(now, id, |connection| connection.read_with(now, most, take))??)
     }
 
     /// Ends the sending direction after the queued bytes.
