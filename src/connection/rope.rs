@@ -12,8 +12,9 @@ use std::collections::VecDeque;
 const SMALLEST: usize = 2 << 10;
 /// The largest: more in one piece would be no faster.
 pub(super) const LARGEST: usize = 64 << 10;
-/// Most blocks kept for use again.
+/// Most blocks kept for use again: as many as are in use, at least a batch's worth.
 const SPARE_MAX: usize = 16;
+const SPARE_MIN: usize = 4;
 
 /// Bytes by their address, the unwrapped sequence number.
 #[derive(Debug, Default)]
@@ -125,8 +126,7 @@ impl Rope {
     }
 
     fn keep(&mut self, bytes: Box<[u8]>) {
-        // No more than what is in use: it follows a stream that shrinks.
-        if self.spare.len() < SPARE_MAX.min(self.blocks.len() + 1) {
+        if self.spare.len() < self.blocks.len().clamp(SPARE_MIN, SPARE_MAX) {
             self.spare.push(bytes);
         }
     }

@@ -172,10 +172,13 @@ impl Core {
         self.receive_again = false;
         match socket.receive(&mut self.batch) {
             Ok(count) => {
-                for datagram in self.batch.iter() {
-                    let ce = datagram.ecn == Some(Ecn::Ce);
-                    self.mux.handle_datagram(now, datagram.from, datagram.local_ip, ce, datagram.bytes);
-                }
+                let arrived = self.batch.iter().map(|datagram| mux::Datagram {
+                    from: datagram.from,
+                    local_ip: datagram.local_ip,
+                    ce: datagram.ecn == Some(Ecn::Ce),
+                    bytes: datagram.bytes,
+                });
+                self.mux.handle_datagrams(now, arrived);
                 // Fewer than one call can bring: nothing more waits.
                 self.receive_again = count >= RECEIVE_FULL;
             }

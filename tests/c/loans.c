@@ -1,6 +1,7 @@
 /* Bytes sent and received in place, several connections' threads at work meanwhile: each arrives once, in order, and what is
  * lent stays as it is. Run under valgrind too. */
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include "check.h"
 
@@ -110,6 +111,6 @@ int main(void)
     rtcp_abort(member);
     EXPECT(RTCP_ENOCONN, rtcp_commit(member, 1));
     rtcp_abort(sender);
-    EXPECT(RTCP_OK, rtcp_close(receiver, 1000));
+    rtcp_abort(receiver);
     return failed != 0;
 }

@@ -34,6 +34,7 @@ use super::time_wait_table::{self, TimeWaitTable};
 use super::timers::Timers;
 use crate::connection::{Config, Connection, Identity, Stats};
 use crate::time::Time;
+pub use arrival::Datagram;
 pub use events::{Event, event};
 use fallback::Fallback;
 use ration::Ration;
