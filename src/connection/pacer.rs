@@ -111,10 +111,10 @@ impl Pacer {
         bytes_in(BURST_TIME, rate).clamp(floor, least.max(floor))
     }
 
-    /// Nanobytes to wait for after running dry.
+    /// Nanobytes to wait for after running dry: of segments that are few and far between each leaves by itself.
     fn quantum(&self, rate: u64) -> i128 {
-        let mss = u64::from(self.mss);
-        i128::from(bytes_in(QUANTUM_TIME, rate).clamp(mss, BURST_MAX.max(mss))) * NANO
+        let bytes = bytes_in(QUANTUM_TIME, rate).min(BURST_MAX);
+        if bytes > u64::from(self.mss) { i128::from(bytes) * NANO } else { 0 }
     }
 
     fn credit_at(&self, now: Time, rate: u64) -> i128 {
@@ -200,6 +200,22 @@ mod tests {
             let burst = (rate / 1000).max(2 * u64::from(MSS));
             assert!(sent.abs_diff(10 * rate) <= burst + u64::from(MSS), "{sent} bytes at {rate} B/s");
         }
+    }
+
+    #[test]
+    fn at_gigabits_what_leaves_after_running_dry_leaves_in_batches() {
+        let rate = 1_250_000_000;
+        let mut pacer = paced(rate);
+        let (mut now, mut sent, mut waits) = (at(0), 0u64, 0u64);
+        while now < at(SECOND / 100) {
+            if let Some(then) = pacer.next_send_time(now, u64::from(MSS)) {
+                (now, waits) = (then, waits + 1);
+            }
+            pacer.on_sent(now, u64::from(MSS));
+            sent += u64::from(MSS);
+        }
+        assert!(sent.abs_diff(rate / 100) <= 250_000 + 65_536, "{sent}");
+        assert!(sent / waits >= 60_000, "{} bytes for each wait", sent / waits);
     }
 
     #[test]

@@ -172,8 +172,7 @@ impl ReceiveBuffer {
         if self.is_lent {
             return None;
         }
-        let written = self.fragments.last_key_value().map_or(self.nxt, |(_, end)| *end);
-        let loan = self.rope.lend(self.read, self.nxt, written);
+        let loan = self.rope.lend(self.read, self.nxt, self.highest());
         self.is_lent = loan.is_some();
         loan
     }
@@ -219,6 +218,11 @@ impl ReceiveBuffer {
     /// Next byte the application reads.
     pub(super) const fn read_to(&self) -> u64 {
         self.read
+    }
+
+    /// After the last byte received, in order or not.
+    pub(super) fn highest(&self) -> u64 {
+        self.fragments.last_key_value().map_or(self.nxt, |(_, end)| *end)
     }
 
     pub(super) const fn edge(&self) -> u64 {

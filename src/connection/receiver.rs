@@ -7,7 +7,7 @@ use super::arrivals::Arrivals;
 use super::ecn::MarksSeen;
 use super::receive_buffer::{Arrival, ReceiveBuffer};
 use super::seq_space::SeqSpace;
-use super::window_tuning::WindowTuning;
+use super::window_tuning::{Held, WindowTuning};
 use crate::time::Time;
 use crate::wire::SeqNum;
 
@@ -150,7 +150,23 @@ impl Receiver {
         }
         let rtt = self.arrivals.round_trip(min_rtt);
         self.acks.on_data(now, data.len(), pushed, urgency, &self.arrivals, rtt);
-        !matches!(arrival, Arrival::Duplicate | Arrival::Refused)
+        let is_new = !matches!(arrival, Arrival::Duplicate | Arrival::Refused);
+        if is_new {
+            self.widen_behind_holes(now, data.len(), rtt);
+        }
+        is_new
+    }
+
+    /// New bytes came: the window grows with what arrives while holes keep it from the application.
+    fn widen_behind_holes(&mut self, now: Time, bytes: usize, rtt: Duration) {
+        let held = Held {
+            readable: self.buffer.readable() as u64,
+            span: self.buffer.highest() - self.buffer.read_to(),
+            read: self.bytes_read,
+        };
+        let first = INITIAL_WINDOW as u64;
+        let wanted = self.tuning.on_bytes(now, bytes, &held, rtt, self.arrivals.is_growing(), first);
+        self.buffer.raise_limit(usize::try_from(wanted.unwrap_or(0)).unwrap_or(usize::MAX / 2));
     }
 
     /// The application read `bytes`: the window grows with what it reads. `srtt`: what the send half knows.

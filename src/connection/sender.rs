@@ -295,6 +295,7 @@ impl Sender {
             self.una = ack;
         }
         let acknowledged = delivery.bytes;
+        delivery.beyond_hole();
         for &(start, end) in blocks {
             // Blocks outside (SND.UNA, SND.NXT] are D-SACKs, stale or lies.
             if start > self.una && start < end && end <= self.nxt {

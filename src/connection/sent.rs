@@ -107,6 +107,12 @@ impl Delivery {
         }
     }
 
+    /// What follows is held beyond a hole. RFC 7323 4.3: the timestamp that its ACK echoes is that of the last
+    /// segment in order, however long ago that was, and tells nothing of these.
+    pub(super) const fn beyond_hole(&mut self) {
+        self.echo_ms = None;
+    }
+
     /// Which transmission the peer answers is unknown (RFC 8985 6.2 step 2, Karn): the answer came sooner
     /// than any round trip, or echoes a timestamp from before the latest transmission. Deviates from RFC 6298
     /// section 3 (Karn): a retransmission whose timestamp is echoed is known, and gives a sample.

@@ -2,6 +2,10 @@
 //!
 //! The window is a multiple of what the application reads in a round trip. So it is never what limits a sender
 //! whose rate grows, and what nobody reads makes us hold no more: the peer alone cannot raise it.
+//!
+//! On a path that loses much the application reads rarely, and much at a time, since holes hold most of what arrives
+//! back. There the window is a multiple of what arrives in a round trip beyond what has arrived already; the peer
+//! alone can raise it no further than to a multiple of what the application has read.
 
 use std::time::Duration;
 
@@ -17,12 +21,32 @@ const GROWING: u64 = 4;
 const DOUBLING: Duration = Duration::from_millis(100);
 /// But no more than this often.
 const DOUBLINGS_MAX: u128 = 4;
+/// Behind a hole so many times what the application has ever read may wait, and a first window: at half loss a byte
+/// arrives after four round trips in one of 16 cases, and the window of each of them must fit.
+const HELD_PER_READ: u64 = 8;
+/// Holes hold the bytes back, not the application, while it could read less than this part of what is here.
+const READABLE_PART: u64 = 4;
 
-/// What the application reads in a round trip.
+/// What the buffer holds when bytes arrive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// Bytes the application could read.
+    pub(super) readable: u64,
+    /// From the next byte that it reads to the last one that is here.
+    pub(super) span: u64,
+    /// All that it has ever read.
+    pub(super) read: u64,
+}
+
+/// What the application reads, and what arrives, in a round trip.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WindowTuning {
     round_began: Time,
     read_in_round: f64,
+    arrivals_began: Time,
+    arrived_in_round: u64,
+    /// In the round before, had it been as long as a round trip.
+    arrived_before: u64,
     /// A byte of the stream and when it arrived, until it is read.
     mark: Option<(u64, Time)>,
     /// How long the last such byte lay there.
@@ -33,6 +57,32 @@ impl WindowTuning {
     /// Bytes up to `nxt` can be read.
     pub(super) fn on_arrival(&mut self, now: Time, nxt: u64) {
         self.mark.get_or_insert((nxt, now));
+    }
+
+    /// `bytes` that were missing came, in order or not. Returns the window that holes call for, if any, given that
+    /// without them it would be `first`.
+    pub(super) fn on_bytes(
+        &mut self,
+        now: Time,
+        bytes: usize,
+        held: &Held,
+        rtt: Duration,
+        growing: bool,
+        first: u64,
+    ) -> Option<u64> {
+        let (round, elapsed) = (rtt.max(ROUND_MIN), now - self.arrivals_began);
+        if elapsed >= round {
+            let share = round.as_secs_f64() / elapsed.as_secs_f64();
+            self.arrived_before = (self.arrived_in_round as f64 * share) as u64;
+            (self.arrived_in_round, self.arrivals_began) = (0, now);
+        }
+        self.arrived_in_round += bytes as u64;
+        if held.readable * READABLE_PART > held.span {
+            return None;
+        }
+        let arriving = self.arrived_in_round.max(self.arrived_before);
+        let wanted = held.span + arriving * factor(rtt, growing);
+        Some(wanted.min(HELD_PER_READ * held.read + first))
     }
 
     /// The application read `bytes`, up to `read`. Returns the window that this calls for.
@@ -56,10 +106,14 @@ impl WindowTuning {
         // Read in one go what came in many round trips is no rate.
         let promptness = round.as_secs_f64() / self.waited.max(round).as_secs_f64();
         self.read_in_round += bytes as f64 * promptness;
-        let doublings = (rtt.as_nanos() / DOUBLING.as_nanos()).min(DOUBLINGS_MAX);
-        let factor = if growing { GROWING << doublings } else { STEADY };
-        self.read_in_round as u64 * factor
+        self.read_in_round as u64 * factor(rtt, growing)
     }
+}
+
+/// Round trips of bytes that the window is to cover.
+fn factor(rtt: Duration, growing: bool) -> u64 {
+    let doublings = (rtt.as_nanos() / DOUBLING.as_nanos()).min(DOUBLINGS_MAX);
+    if growing { GROWING << doublings } else { STEADY }
 }
 
 #[cfg(test)]
@@ -93,5 +147,25 @@ mod tests {
                 assert!(wanted <= 8_000, "100,000 bytes per second are 2,000 in 20 ms: {wanted}");
             }
         }
+    }
+
+    #[test]
+    fn behind_a_hole_the_window_follows_what_arrives_but_never_beyond_a_multiple_of_what_was_read() {
+        let (mut tuning, now) = (WindowTuning::default(), Time::from_nanos(1_000_000_000));
+        let held = Held { readable: 0, span: 100_000, read: 1_000_000 };
+        let wanted = |tuning: &mut WindowTuning, at, held: &Held, growing| {
+            tuning.on_bytes(at, 10_000, held, 40 * MS, growing, 1000)
+        };
+        assert_eq!(wanted(&mut tuning, now, &held, false), Some(120_000));
+        assert_eq!(wanted(&mut tuning, now + MS, &held, true), Some(180_000));
+        assert_eq!(wanted(&mut tuning, now + 80 * MS, &held, false), Some(120_000), "10,000 in each 40 ms");
+        let unread = Held { readable: 26_000, ..held };
+        assert_eq!(
+            wanted(&mut tuning, now + 80 * MS, &unread, false),
+            None,
+            "the application takes its time"
+        );
+        let stranger = Held { read: 2000, ..held };
+        assert_eq!(wanted(&mut tuning, now + 81 * MS, &stranger, true), Some(17_000));
     }
 }

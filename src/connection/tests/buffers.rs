@@ -1,8 +1,10 @@
 //! Buffers that follow the path and the application: no limit to a fast transfer, no store of stale bytes.
 
 use super::pair::{Pair, ms, pattern};
+use super::solo::{Peer, Solo};
 use crate::connection::{Algorithm, Config, PathMtu};
 use crate::emulator::Impairments;
+use crate::wire::Segment;
 
 /// Large datagrams, so that a minute of test is not spent on headers.
 const DATAGRAM: usize = 9000;
@@ -120,4 +122,58 @@ fn both_buffers_give_their_memory_back_when_idle() {
     pair.run_for(ms(25_000));
     let (a, b) = (pair.a.conn().snd.buffer.memory(), pair.b.conn().rcv.buffer.memory());
     assert_eq!((a, b), (0, 0));
+}
+
+/// At half loss both ways most of what arrives waits behind holes, and the application reads rarely.
+#[test]
+fn at_half_loss_both_ways_the_window_limits_nobody_after_the_first_second() {
+    let lossy =
+        |rate_bit_per_s| Impairments { loss: 0.5, delay: ms(20), rate_bit_per_s, ..Impairments::default() };
+    let mtu = PathMtu::Fixed(DATAGRAM);
+    for seed in 1..4 {
+        let config = Config { mtu, max_receive_datagram: DATAGRAM, ..fixed(500_000) };
+        let mut pair = Pair::new(&config, lossy(Some(100_000_000)), lossy(None), seed);
+        pair.a.to_write = pattern(40_000_000, 1);
+        while pair.a.conn.is_none() || pair.b.conn.is_none() {
+            pair.run_for(ms(1));
+        }
+        pair.run_for(ms(1000));
+        let (mut blocked, mut starved) = (0, 0);
+        for _ in 0..2000 {
+            pair.run_for(ms(1));
+            let snd = &pair.a.conn().snd;
+            blocked += u32::from(snd.una + snd.wnd < snd.nxt + DATAGRAM as u64);
+            starved += u32::from(snd.buffer.end() == snd.nxt);
+        }
+        assert_eq!((blocked, starved), (0, 0), "of 2000 ms, with seed {seed}");
+        let b = pair.b.conn();
+        assert!(b.rcv.buffer.limit() <= 8 * b.stats().bytes_received as usize + (128 << 10));
+    }
+}
+
+#[test]
+fn who_leaves_a_hole_makes_us_hold_a_multiple_of_what_was_read_and_no_more() {
+    let mut solo = Solo::server(&Config::default(), Peer::Extension);
+    let held = |solo: &mut Solo, piece: i64| {
+        for at in 0.. {
+            solo.now += ms(1);
+            let segment = Segment { seq: solo.seq(1 + at * piece), payload: &[7; 1000], ..solo.segment() };
+            if solo.conn.rcv.window_end() < solo.conn.rcv.nxt() + 1 + ((at + 1) * piece) as u64 {
+                return solo.conn.rcv.buffer.memory();
+            }
+            solo.gets(&segment);
+        }
+        unreachable!("the window ends")
+    };
+    let memory = held(&mut solo, 1000);
+    assert!(memory <= 128 << 10, "nothing was read: {memory}");
+    let mut solo = Solo::server(&Config::default(), Peer::Extension);
+    for _ in 0..100 {
+        solo.gets_data(&[1; 1000]);
+        let now = solo.now;
+        assert_eq!(solo.conn.read(now, &mut [0; 2000]), Ok(1000));
+    }
+    let _ = held(&mut solo, 1000);
+    let limit = solo.conn.rcv.buffer.limit();
+    assert!((400_000..=8 * 100_000 + (128 << 10)).contains(&limit), "100,000 bytes were read: {limit}");
 }

@@ -329,11 +329,18 @@ fn a_plain_sender_reduces_once_a_round_trip_and_says_so_on_the_next_new_segment(
         marks += u64::from(d.ect);
         if d.ect && (5..15).contains(&marks) { Fate::Mark } else { Fate::Pass }
     });
-    net.transfer(400_000, ms(5000));
+    net.unwritten = pattern(400_000, 1);
+    let mut flight = 0;
+    while net.a.stats().bytes_ce == 0 {
+        flight = net.a.stats().bytes_in_flight;
+        net.step();
+    }
+    net.run_for(ms(1000));
+    assert_eq!(net.received, 600_000);
     let stats = net.a.stats();
-    // The flight was the peer's window of 128 KiB.
-    let once = 131_072 * 85 / 100;
-    assert!((once - 1000..=once).contains(&stats.ssthresh), "{stats:?}");
+    // ACKs of the millisecond in which the echo came may have been before it.
+    let once = flight * 85 / 100;
+    assert!((once - 4000..=once).contains(&stats.ssthresh), "{flight} {stats:?}");
     let with = |flag, from_a: bool| {
         net.log.iter().filter(|d| d.from_a == from_a && d.segment().flags.contains(flag)).count()
     };
@@ -472,7 +479,8 @@ fn a_path_that_begins_to_drop_ect_is_found_out_and_an_outage_is_not_taken_for_on
         net.router = Box::new(|d| if d.from_a { Fate::Drop } else { Fate::Pass });
         net.unwritten = vec![0; 100_000];
         net.run_for(ms(3000));
-        assert!(net.a.stats().rto_count > 2);
+        // With the extension PROBEs ask after the second.
+        assert!(net.a.stats().rto_count >= 2);
         net.router = Box::new(pass);
         net.transfer(300_000, ms(20_000));
         assert_ne!(net.a.stats().ecn, EcnMode::Off, "an outage");

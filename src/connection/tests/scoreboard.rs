@@ -199,3 +199,22 @@ fn the_fin_does_not_count_when_a_segment_is_cut() {
     assert_eq!(board.next_lost(9, Some(11)), Some((1, 11)));
     assert_eq!(board.next_lost(9, None), Some((1, 6)), "equal pieces");
 }
+
+/// With a hole at SND.UNA each ACK echoes the timestamp of what came before the hole (RFC 7323 4.3): that must not
+/// keep a retransmission that arrives beyond it from showing that what was sent before it is lost.
+#[test]
+fn a_retransmission_beyond_a_hole_is_known_by_the_time_it_took() {
+    for (answered_after, is_known) in [(15, false), (25, true)] {
+        let sent_at = Time::from_nanos(1_000_000_000);
+        let mut board = Scoreboard::default();
+        (0..3).for_each(|i| board.on_sent(1 + i * 100, 101 + i * 100, sent_at));
+        board.mark_outstanding_lost(201);
+        let again = sent_at + ms(30);
+        board.on_retransmitted(201, again);
+        let mut delivery = board.delivery(again + ms(answered_after), ms(20), Some(sent_at.as_millis()));
+        delivery.beyond_hole();
+        board.sack(201, 301, &mut delivery);
+        assert_eq!(delivery.newest.map(|newest| newest.sent_at), is_known.then_some(again));
+        assert_eq!(delivery.rtt, None, "Karn: perhaps it was the first one that took longer");
+    }
+}

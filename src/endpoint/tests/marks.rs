@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::{LONG, config, next_event, pattern, receiver, recv};
-use crate::connection::{Config, EcnMode, IntegrityMode};
+use crate::connection::{Algorithm, Config, EcnMode, IntegrityMode};
 use crate::endpoint::{Endpoint, EndpointConfig};
 use crate::udp::{Ecn, ReceiveBatch, SocketOptions, Transmit, UdpIo, UdpSocket};
 
@@ -57,7 +57,8 @@ fn marks_reach_the_sender(integrity: IntegrityMode, mode: EcnMode) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let routed = scope.spawn(|| route(&outside, &inside, server.local_addr(), &done));
-        let connection = Config { integrity, ..Config::default() };
+        // CUBIC has a threshold that tells whether the controller was told.
+        let connection = Config { integrity, algorithm: Algorithm::Cubic, ..Config::default() };
         let config = EndpointConfig { connection, ..config(true) };
         let (client, id) = Endpoint::sender(&config, "127.0.0.1", outside.local_addr().port()).unwrap();
         let data = pattern(1 << 20);

@@ -68,11 +68,12 @@ impl Bandwidth {
     }
 
     /// A round trip is over; `counts` if the network, not the application, limited it.
-    pub(super) fn on_round(&mut self, round: &RoundTrip, counts: bool) {
+    /// Returns the bytes delivered and lost in it.
+    pub(super) fn on_round(&mut self, round: &RoundTrip, counts: bool) -> (f64, f64) {
         let (acked, lost) = (std::mem::take(&mut self.acked), std::mem::take(&mut self.lost));
         let seconds = round.took.as_secs_f64();
         if seconds <= 0.0 {
-            return;
+            return (acked, lost);
         }
         let by_chance = lost.min(acked * round.explained / (1.0 - round.explained));
         if round.has_queue {
@@ -87,6 +88,7 @@ impl Bandwidth {
             self.current.steady = self.current.steady.max(rate(acked));
             self.current.carried = self.current.carried.max(rate(acked + by_chance));
         }
+        (acked, lost)
     }
 
     fn restart_full(&mut self) {
@@ -126,11 +128,12 @@ impl Bandwidth {
         self.current.delivered.max(self.previous.delivered)
     }
 
-    /// The floor has moved from `old` to `new`: what was taken for carried because of it moves along.
-    pub(super) fn on_floor(&mut self, old: f64, new: f64) {
+    /// The floor has moved from `old` to `new`: what was taken for carried because of it moves along. If it
+    /// rose, the loss had nothing to do with `sent`, the rate that was tried: that much was carried.
+    pub(super) fn on_floor(&mut self, old: f64, new: f64, sent: f64) {
         if new > old {
             let steady = self.current.steady.max(self.previous.steady);
-            self.current.carried = self.current.carried.max(steady / (1.0 - new));
+            self.current.carried = self.current.carried.max(sent.min(steady / (1.0 - new)));
             return;
         }
         let scale = (1.0 - old) / (1.0 - new);
@@ -201,9 +204,12 @@ mod tests {
         bandwidth.on_ack(50.0, 50.0);
         bandwidth.on_round(&second(0.5), true);
         assert_eq!(bandwidth.max(0.5), 100.0);
-        bandwidth.on_floor(0.5, 0.2);
+        bandwidth.on_floor(0.5, 0.2, 0.0);
         assert_eq!(bandwidth.max(0.2), 80.0);
-        bandwidth.on_floor(0.2, 0.5);
-        assert_eq!(bandwidth.max(0.5), 160.0);
+        bandwidth.on_floor(0.2, 0.5, 300.0);
+        assert_eq!(bandwidth.max(0.5), 160.0, "what arrived before, and as much again");
+        bandwidth.on_floor(0.5, 0.2, 0.0);
+        bandwidth.on_floor(0.2, 0.5, 110.0);
+        assert_eq!(bandwidth.max(0.5), 110.0, "no more was tried");
     }
 }

@@ -6,8 +6,10 @@ use super::super::RateSample;
 
 /// BBR.Beta: the largest cut at once.
 const BETA: f64 = 0.7;
-/// What a mark costs. A mark comes earlier than a loss, at a shorter queue (RFC 8511).
-const MARK_BETA: f64 = 0.85;
+/// What a round with a mark, or with a loss at a queue, costs (RFC 8511's beta for marks).
+const GENTLE_BETA: f64 = 0.7;
+/// What is kept of a flight that was too much (the draft keeps all, and so takes ever more of a queue from CUBIC).
+const PROBE_BETA: f64 = 0.87;
 /// BBR.Headroom: left to others while not probing.
 const HEADROOM: f64 = 0.85;
 
@@ -58,9 +60,14 @@ impl Bounds {
         self.suspicion = Some(Suspicion { rate, inflight_hi: self.inflight_hi });
     }
 
+    /// The rate that is or was last suspected, bytes per second; 0 if none was.
+    pub(super) fn suspected_rate(&self) -> f64 {
+        self.suspicion.map_or(0.0, |suspicion| suspicion.rate)
+    }
+
     /// A probe with `in_flight` bytes met congestion (BBRHandleInflightTooHigh).
     pub(super) fn on_probe_too_high(&mut self, in_flight: f64, bdp: f64) {
-        self.inflight_hi = in_flight.max(BETA * bdp.min(self.inflight_hi));
+        self.inflight_hi = (PROBE_BETA * in_flight).max(BETA * bdp.min(self.inflight_hi));
     }
 
     /// The loss was chance.
@@ -79,10 +86,16 @@ impl Bounds {
         self.inflight_lo = self.inflight_lo.min(flight);
     }
 
-    /// CE marks outside of a probe.
-    pub(super) fn on_mark(&mut self, bw: f64, cwnd: f64) {
-        self.bw_lo = MARK_BETA * bw;
-        self.inflight_lo = MARK_BETA * cwnd.min(self.inflight_lo);
+    /// Congestion outside of a probe, by a mark or by a loss at a queue; once per round trip.
+    pub(super) fn on_congestion(&mut self, bw: f64, cwnd: f64) {
+        self.bw_lo = GENTLE_BETA * bw;
+        self.inflight_lo = GENTLE_BETA * cwnd.min(self.inflight_lo);
+    }
+
+    /// Neighbours want room in the queue that we stand in: give some up for longer than until the next probe.
+    pub(super) fn yield_long_term(&mut self, cwnd: f64, bdp: f64) {
+        let less = (GENTLE_BETA * cwnd).max(BETA * bdp);
+        self.inflight_hi = self.inflight_hi.min(less / HEADROOM);
     }
 
     /// A new probe starts from the long-term bounds (BBRResetLowerBounds).

@@ -27,6 +27,8 @@ pub(super) struct Cycle {
     wait: Duration,
     /// The round in which the current phase began.
     phase_round: u64,
+    /// The round in which the latest CRUISE began.
+    cruise_round: u64,
     /// The bandwidth filter has turned since DOWN began.
     has_advanced: bool,
     /// Largest bandwidth at the start of the latest round of UP.
@@ -54,10 +56,11 @@ impl Bbr {
 
     pub(super) fn begin_cruise(&mut self, now: Time) {
         self.cycle.phase_round = self.round.count;
+        self.cycle.cruise_round = self.round.count;
         self.enter(now, Phase::Cruise);
     }
 
-    fn begin_refill(&mut self, now: Time) {
+    pub(super) fn begin_refill(&mut self, now: Time) {
         self.cycle.phase_round = self.round.count;
         self.bounds.reset_lower();
         self.floor.restart(now);
@@ -74,6 +77,11 @@ impl Bbr {
         self.enter(now, Phase::Up);
     }
 
+    /// Rounds since the queue of the latest probe was given up.
+    pub(super) fn cruises_since_probe(&self) -> u64 {
+        self.round.count - self.cycle.cruise_round
+    }
+
     fn phase_rounds(&self) -> u64 {
         self.round.count - self.cycle.phase_round
     }
@@ -83,7 +91,9 @@ impl Bbr {
             Phase::Down => {
                 if !self.cycle.has_advanced && self.phase_rounds() >= 1 {
                     self.cycle.has_advanced = true;
-                    self.bandwidth.advance();
+                    if !self.floor.is_unproven() {
+                        self.bandwidth.advance();
+                    }
                 }
                 let target = self.bdp().min(self.bounds.headroom());
                 if self.is_time_to_probe(now) {
@@ -136,9 +146,10 @@ impl Bbr {
         if self.round.is_start {
             self.cycle.raises = (self.cycle.raises + 1).min(30);
         }
-        // By 2^raises segments per round trip of ACKs.
+        // By 2^raises segments per round trip of ACKs, or by a 32nd, which on a long fat path is more.
         let share = ack.newly_acked as f64 / self.cwnd;
-        self.bounds.inflight_hi += share * f64::from(1u32 << self.cycle.raises) * self.mss;
+        let raise = (f64::from(1u32 << self.cycle.raises) * self.mss).max(self.bounds.inflight_hi / 32.0);
+        self.bounds.inflight_hi += share * raise;
     }
 }
 

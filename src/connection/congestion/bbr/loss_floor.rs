@@ -21,15 +21,24 @@ const CONFIDENCE: f64 = 1.5;
 const CONFIDENCE_LOWER: f64 = 3.0;
 const WINDOWS_LOWER: u32 = 4;
 /// Segments that a verdict rests on: half a flight, within these bounds.
-const SEGMENTS_MIN: f64 = 24.0;
+const SEGMENTS_MIN: f64 = 48.0;
 const SEGMENTS_MAX: f64 = 200.0;
 /// The path still delivers at this share of the suspected rate or more while we send at [`TRIAL_GAIN`]:
 /// it was full even then.
 const STILL_FULL: f64 = 0.92;
-/// Weight of what the floor already rests on, in segments.
-const WEIGHT_MAX: f64 = 1000.0;
 /// Rounds between a trial and the next.
 const PAUSE_ROUNDS: u64 = 4;
+/// The same, while trials have yet to agree.
+const PAUSE_ROUNDS_UNPROVEN: u64 = 2;
+/// A trial that finds chance without a floor costs this part of the rate, down to that.
+const DOUBT: f64 = 0.9;
+const DOUBT_MIN: f64 = 0.4;
+/// Less loss than this does no harm that would be worth a doubt.
+const DOUBTFUL: f64 = 0.08;
+/// Segments that make an observation.
+const OBSERVED_MIN: f64 = 16.0;
+/// The floor is the least loss of so many trials in a row: a path's nature lasts, what neighbours do does not.
+const TRIALS: usize = 8;
 
 /// Counts the fates of segments sent from one moment to another.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +106,8 @@ pub(super) struct Seen {
     pub(super) newest: Time,
     /// The fate of all that was sent before is known.
     pub(super) settled: Time,
+    /// One of them met no queue.
+    pub(super) no_queue: bool,
 }
 
 /// The state of the experiment.
@@ -107,6 +118,8 @@ struct Trial {
     /// Rate now, as a share of the rate then.
     gain: f64,
     meter: Meter,
+    /// The queue was seen empty since.
+    was_empty: bool,
 }
 
 /// What follows from what was seen.
@@ -119,19 +132,44 @@ pub(super) enum Verdict {
     Fits(f64),
 }
 
+/// Loss in the latest trials, each with what chance may have hidden.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    trials: [f64; TRIALS],
+    count: usize,
+}
+
+impl Record {
+    const EMPTY: Self = Self { trials: [0.0; TRIALS], count: 0 };
+
+    fn push(&mut self, meter: &Meter) {
+        let loss = meter.loss();
+        self.trials[self.count % TRIALS] = loss + CONFIDENCE * meter.deviation(loss);
+        self.count += 1;
+    }
+
+    /// Zero without any.
+    fn least(&self) -> f64 {
+        let trials = self.trials.iter().take(self.count).copied();
+        if self.count < TRIALS { 0.0 } else { trials.fold(FLOOR_MAX, f64::min) }
+    }
+}
+
 /// The loss that does not answer to our rate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LossFloor {
     floor: f64,
-    /// Segments on which it rests.
-    weight: f64,
     meter: Meter,
+    record: Record,
     /// The latest windows together.
     long: Meter,
     windows: u32,
     trial: Option<Trial>,
     /// When the newest segment was sent whose fate is known.
     newest: Time,
+    unproven: bool,
+    /// What is left of the rate while trials find chance that no floor explains yet.
+    doubt: f64,
     /// No trial before this round.
     rest_until: u64,
 }
@@ -140,18 +178,31 @@ impl LossFloor {
     pub(super) const fn new() -> Self {
         Self {
             floor: 0.0,
-            weight: 0.0,
             meter: Meter::new(Time::ZERO),
+            record: Record::EMPTY,
             long: Meter::new(Time::ZERO),
             windows: 0,
             trial: None,
             newest: Time::ZERO,
+            unproven: false,
+            doubt: 1.0,
             rest_until: 0,
         }
     }
 
     pub(super) const fn get(&self) -> f64 {
         self.floor
+    }
+
+    /// The latest trial found chance, and no floor explains it yet.
+    pub(super) const fn is_unproven(&self) -> bool {
+        self.unproven
+    }
+
+    /// Factor on the rate: a path that seems to lose by chance is believed once enough trials agree. Until then
+    /// each costs a little, so that flows who mistake each other for chance make room.
+    pub(super) const fn doubt(&self) -> f64 {
+        self.doubt
     }
 
     pub(super) const fn in_trial(&self) -> bool {
@@ -181,9 +232,33 @@ impl LossFloor {
         self.restart(now);
     }
 
+    /// Start-up is over; so much was lost before the path was full. That is no floor yet, but none is higher
+    /// until as many trials as [`TRIALS`] say so.
+    pub(super) fn on_startup(&mut self, acked: f64, lost: f64) {
+        if acked + lost > 0.0 {
+            self.record.push(&Meter { acked, lost, bursts: lost, ..Meter::new(Time::ZERO) });
+        }
+    }
+
+    /// Counts without judging.
+    pub(super) fn observe(&mut self, seen: &Seen) {
+        self.meter.add(seen, f64::INFINITY);
+    }
+
+    /// Takes what was observed since the last restart for a trial, if it can only lower the floor.
+    pub(super) fn learn_observed(&mut self) {
+        let meter = self.meter;
+        let most = meter.loss() + CONFIDENCE * meter.deviation(meter.loss());
+        if meter.total() >= OBSERVED_MIN && most < self.floor {
+            self.learn(&meter);
+        } else if meter.total() >= OBSERVED_MIN && self.unproven {
+            self.record.push(&meter);
+        }
+    }
+
     /// Begins a trial: `suspected` was lost so far, the rate from now on is `gain` times that.
     pub(super) fn begin_trial(&mut self, now: Time, suspected: f64, gain: f64) {
-        self.trial = Some(Trial { suspected, gain, meter: Meter::new(now) });
+        self.trial = Some(Trial { suspected, gain, meter: Meter::new(now), was_empty: false });
     }
 
     /// An ACK arrived in `round`; `flight`: segments that fill the path; `corruption`: the share that the peer
@@ -199,6 +274,7 @@ impl LossFloor {
         let enough = (flight / 2.0).clamp(SEGMENTS_MIN, SEGMENTS_MAX);
         self.newest = self.newest.max(seen.newest);
         if let Some(trial) = &mut self.trial {
+            trial.was_empty |= seen.no_queue && trial.meter.total() > 0.0;
             let is_ready = trial.meter.add(seen, enough);
             let trial = *trial;
             return is_ready.then(|| self.judge(now, round, &trial));
@@ -212,13 +288,16 @@ impl LossFloor {
             self.begin_trial(now, loss, TRIAL_GAIN);
             return Some(Verdict::Suspect);
         }
+        if loss <= (self.floor + THRESHOLD).max(DOUBTFUL) {
+            self.doubt = (self.doubt / DOUBT).min(1.0);
+        }
         self.long.absorb(&self.meter);
         self.windows += 1;
         if self.windows >= WINDOWS_LOWER {
             let long = std::mem::replace(&mut self.long, Meter::new(now));
             self.windows = 0;
             if long.loss() < self.floor - CONFIDENCE_LOWER * long.deviation(self.floor) {
-                self.set(long.loss(), long.total());
+                self.learn(&long);
             }
         }
         self.meter = Meter::new(self.newest);
@@ -228,25 +307,29 @@ impl LossFloor {
     fn judge(&mut self, now: Time, round: u64, trial: &Trial) -> Verdict {
         self.abandon(now);
         self.rest_until = round + PAUSE_ROUNDS;
-        let (loss, segments) = (trial.meter.loss(), trial.meter.total());
+        let loss = trial.meter.loss();
         let fits = ((1.0 - trial.suspected) / (1.0 - loss).max(0.01)).min(1.0);
         let delivers = trial.gain / fits.max(0.01); // as a share of what was delivered before
-        if delivers >= STILL_FULL && loss > self.floor + THRESHOLD {
-            self.rest_until = round; // go on downwards
+        if (delivers >= STILL_FULL || !trial.was_empty) && loss > self.floor + THRESHOLD {
+            self.rest_until = round; // full even so, by us or by others: go on downwards
+            self.learn(&Meter::new(now)); // and until it is not for a while, no floor
             return Verdict::Fits(trial.gain);
         }
-        if (loss - self.floor).abs() <= CONFIDENCE * trial.meter.deviation(self.floor.max(loss)) {
-            let weight = self.weight + segments;
-            self.set((self.floor * self.weight + loss * segments) / weight, weight);
-        } else {
-            self.set(loss, segments);
-        }
+        self.learn(&trial.meter);
         let is_chance = trial.suspected - loss <= CONFIDENCE * trial.meter.deviation(trial.suspected);
+        self.unproven = is_chance && loss > self.floor + THRESHOLD;
+        if self.unproven {
+            self.rest_until = round + PAUSE_ROUNDS_UNPROVEN;
+            let factor = if loss > DOUBTFUL { DOUBT } else { 1.0 };
+            self.doubt = (self.doubt * factor).max(DOUBT_MIN);
+        } else {
+            self.doubt = 1.0;
+        }
         Verdict::Fits(if is_chance { 1.0 } else { fits })
     }
 
-    fn set(&mut self, floor: f64, weight: f64) {
-        self.floor = floor.clamp(0.0, FLOOR_MAX);
-        self.weight = weight.min(WEIGHT_MAX);
+    fn learn(&mut self, meter: &Meter) {
+        self.record.push(meter);
+        self.floor = self.record.least();
     }
 }

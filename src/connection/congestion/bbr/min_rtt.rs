@@ -29,13 +29,15 @@ pub(super) struct MinRtt {
 }
 
 impl MinRtt {
-    pub(super) fn on_sample(&mut self, now: Time, rtt: Option<Duration>) {
+    /// `tolerant`: a round trip that is hardly longer is as good as the least.
+    pub(super) fn on_sample(&mut self, now: Time, rtt: Option<Duration>, tolerant: bool) {
         self.is_stale = self.short.is_some_and(|m| now > m.at + PROBE_INTERVAL);
         let Some(rtt) = rtt else { return };
         if self.is_stale || self.short.is_none_or(|m| rtt <= m.rtt) {
             self.short = Some(Minimum { rtt, at: now });
         }
         if let (Some(short), Some(long)) = (&mut self.short, &mut self.long)
+            && tolerant
             && rtt <= long.rtt + long.rtt / NEAR
         {
             (short.at, long.at) = (now, now); // the queue is empty: no need to empty it
@@ -72,14 +74,14 @@ mod tests {
     fn a_minimum_goes_stale_after_five_seconds_and_is_replaced_after_ten() {
         let mut min = MinRtt::default();
         let start = Time::from_nanos(1);
-        min.on_sample(start, Some(ms(20)));
-        min.on_sample(start + ms(4_900), Some(ms(50)));
+        min.on_sample(start, Some(ms(20)), false);
+        min.on_sample(start + ms(4_900), Some(ms(50)), false);
         assert!(!min.is_stale);
-        min.on_sample(start + ms(5_100), Some(ms(50)));
+        min.on_sample(start + ms(5_100), Some(ms(50)), false);
         assert!(min.is_stale);
         min.refresh(start + ms(5_100));
         assert_eq!(min.get(), Some(ms(20)), "one probe without a lower one is not the last word");
-        min.on_sample(start + ms(10_200), Some(ms(40)));
+        min.on_sample(start + ms(10_200), Some(ms(40)), false);
         assert_eq!(min.get(), Some(ms(40)));
     }
 }

@@ -35,14 +35,19 @@ const UP_CWND_GAIN: f64 = 2.25;
 const DOWN_PACING_GAIN: f64 = 0.75;
 const DRAIN_PACING_GAIN: f64 = 0.5;
 const PROBE_RTT_CWND_GAIN: f64 = 0.5;
+/// The same where loss seems to be chance: flows that share a queue come to probe at the same time, and their
+/// loss, if it is not chance, ends meanwhile.
+const PROBE_RTT_CWND_GAIN_CHANCY: f64 = 0.25;
 /// BBR.ProbeRTTDuration.
 const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
 /// RFC 6928, in segments (and never more than 14,600 bytes).
 const INITIAL_SEGMENTS: f64 = 10.0;
 const INITIAL_BYTES: f64 = 14_600.0;
 /// No round trip of a round was shorter than this multiple of the least: a queue stands.
-const QUEUE: f64 = 1.1;
-const QUEUE_MIN: Duration = Duration::from_millis(1);
+const QUEUE: f64 = 1.05;
+const QUEUE_MIN: Duration = Duration::from_micros(250);
+/// A floor that rises by more is worth a probe at once.
+const FLOOR_STEP: f64 = 0.05;
 /// A window that is beyond all use: four times what a TCP header can offer.
 const CWND_MAX: f64 = 4_294_967_296.0;
 
@@ -148,13 +153,18 @@ impl Bbr {
 
     /// BBR.bw: bytes per second the link is believed to carry.
     fn bw(&self) -> f64 {
-        self.bandwidth.max(self.explained()).min(self.bounds.bw_lo)
+        self.bandwidth.max(self.explained()).min(self.bounds.bw_lo) * self.floor.doubt()
     }
 
     /// Loss that is not congestion: chance, which the floor counts corruption to as well, or corruption that
     /// the peer reports before the floor has learned it.
     fn explained(&self) -> f64 {
         self.floor.get().max(self.corruption)
+    }
+
+    /// Packets are lost by chance, or so it seems.
+    fn is_chancy(&self) -> bool {
+        self.floor.is_unproven() || bandwidth::is_chancy(self.explained())
     }
 
     fn rtt(&self) -> Duration {
@@ -176,11 +186,11 @@ impl Bbr {
         bytes / self.mss
     }
 
-    fn sample_bandwidth(&mut self, ack: &AckSample) {
+    fn sample_bandwidth(&mut self, now: Time, ack: &AckSample) {
         let rate = &ack.rate;
         self.bounds.on_delivery(rate, self.round.is_start);
         if self.round.is_start {
-            self.end_round(!rate.is_app_limited);
+            self.end_round(now, ack);
         }
         self.round.least_rtt = self.round.least_rtt.into_iter().chain(ack.rtt).min();
         self.bandwidth.on_ack(ack.newly_acked as f64, (ack.newly_lost + ack.newly_corrupt) as f64);
@@ -194,24 +204,44 @@ impl Bbr {
         }
     }
 
+    /// A longer round trip than this met a queue (or was unlucky).
+    fn queue_threshold(&self) -> Duration {
+        self.rtt().mul_f64(QUEUE) + QUEUE_MIN
+    }
+
     /// A round trip is over: what did the link carry, and is it full?
-    fn end_round(&mut self, counts: bool) {
+    fn end_round(&mut self, now: Time, ack: &AckSample) {
+        let counts = !ack.rate.is_app_limited;
         let least = self.round.least_rtt.take();
-        let queue = self.rtt().mul_f64(QUEUE) + QUEUE_MIN;
-        self.round.has_queue = least.is_some_and(|rtt| rtt > queue);
+        self.round.has_queue = least.is_some_and(|rtt| rtt > self.queue_threshold());
         let round = RoundTrip {
             took: self.round.took,
             explained: self.explained(),
             paced: self.round.paced.max(self.round.paced_before).max(self.pacing_rate),
             has_queue: self.round.has_queue,
         };
-        self.bandwidth.on_round(&round, counts);
+        let (acked, lost) = self.bandwidth.on_round(&round, counts);
+        self.heed_queue(self.segments(acked), self.segments(lost));
         (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
-        if self.phase == Phase::Cruise
+        if matches!(self.phase, Phase::Down | Phase::Cruise)
             && bandwidth::is_chancy(self.explained())
             && let Some(full) = self.bandwidth.take_full()
         {
             self.bounds.bw_lo = self.bounds.bw_lo.min(full);
+        }
+    }
+
+    /// Loss that chance does not explain, at a queue that is not our probe's, is congestion without a trial,
+    /// however little it is: that is how a full buffer and an AQM speak, and how loss-based neighbours live.
+    fn heed_queue(&mut self, acked: f64, lost: f64) {
+        let chance = self.explained() * (acked + lost);
+        let is_congestion = self.round.has_queue && lost > chance + 2.0 * chance.sqrt() + 0.5;
+        // Where packets are lost by chance, the last of our own probe's queue may meet one.
+        let is_ours = !matches!(self.phase, Phase::Cruise | Phase::Refill)
+            || (self.is_chancy() && self.cruises_since_probe() < 3);
+        if is_congestion && !is_ours && !self.floor.in_trial() {
+            self.bounds.on_congestion(self.bw(), self.cwnd);
+            self.bounds.yield_long_term(self.cwnd, self.bdp());
         }
     }
 
@@ -228,13 +258,18 @@ impl Bbr {
             self.startup.on_rtt(rtt, self.rtt());
         }
         let (acked, lost) = (ack.newly_acked as f64, ack.newly_lost as f64);
-        let mut full = self.startup.on_fates(self.segments(acked), self.segments(lost));
+        let flight = self.segments(ack.rate.tx_in_flight as f64);
+        let mut full = self.startup.on_fates(self.segments(acked), self.segments(lost), flight);
         let suspected = match full {
             Some(_) => self.startup.loss_now(),
             None => self.startup.loss_before(),
         };
         if self.round.is_start && full.is_none() {
-            full = self.startup.on_round(self.bandwidth.delivered(), ack.rate.is_app_limited);
+            full = self.startup.on_round(
+                self.bandwidth.delivered(),
+                ack.rate.is_app_limited,
+                self.round.has_queue,
+            );
         }
         let Some(full) = full else { return };
         self.is_full = true;
@@ -243,29 +278,34 @@ impl Bbr {
             self.bounds.suspect(self.bw() * startup::GAIN);
         }
         if full == Full::Overflow {
-            let fits = self.bdp().max(self.bounds.inflight_latest);
-            self.bounds.inflight_hi = fits / (1.0 - self.startup.loss_before().min(FLOOR_MAX));
+            let fits = self.bdp().max(self.bounds.inflight_latest) / (1.0 - self.startup.loss_before());
+            self.bounds.inflight_hi = fits.max(self.startup.fits() * self.mss);
         }
         if suspected > 0.02 {
             self.floor.begin_trial(now, suspected, DRAIN_PACING_GAIN / startup::GAIN);
         }
     }
 
-    /// Acts on what the loss floor makes of this ACK.
-    fn heed(&mut self, now: Time, ack: &AckSample) {
-        let seen = Seen {
+    fn seen(&self, ack: &AckSample) -> Seen {
+        Seen {
             acked: self.segments(ack.watched.acked as f64),
             lost: self.segments(ack.watched.lost as f64),
             newest: ack.acked_sent_at,
             settled: ack.settled,
-        };
+            no_queue: ack.rtt.is_some_and(|rtt| rtt <= self.queue_threshold()),
+        }
+    }
+
+    /// Acts on what the loss floor makes of this ACK.
+    fn heed(&mut self, now: Time, ack: &AckSample) {
+        let seen = self.seen(ack);
         let before = self.floor.get();
         let flight = self.segments(self.bdp());
         let rate = self.bw() * self.pacing_gain();
         let verdict = self.floor.on_ack(now, self.round.count, &seen, flight, self.corruption);
         let after = self.floor.get();
         if before != after {
-            self.bandwidth.on_floor(before, after);
+            self.bandwidth.on_floor(before, after, self.bounds.suspected_rate());
         }
         match verdict {
             None => {}
@@ -277,7 +317,12 @@ impl Bbr {
                     self.floor.begin_trial(now, self.floor.suspected(), TRIAL_GAIN / UP_PACING_GAIN);
                 }
             }
-            Some(Verdict::Fits(share)) if share >= 1.0 => self.bounds.acquit(),
+            Some(Verdict::Fits(share)) if share >= 1.0 => {
+                self.bounds.acquit();
+                if after > before + FLOOR_STEP && self.phase == Phase::Cruise {
+                    self.begin_refill(now); // the link may carry far more than loss let us believe
+                }
+            }
             Some(Verdict::Fits(share)) => self.bounds.convict(share, self.rtt()),
         }
     }
@@ -302,14 +347,14 @@ impl Bbr {
                 self.bounds.on_probe_too_high(ack.rate.tx_in_flight as f64, self.bdp());
                 self.begin_down(now);
             }
-            _ => self.bounds.on_mark(self.bw(), self.cwnd),
+            _ => self.bounds.on_congestion(self.bw(), self.cwnd),
         }
     }
 
     fn update_model(&mut self, now: Time, ack: &AckSample) {
         match self.phase {
             Phase::Startup => self.advance_startup(now, ack),
-            Phase::ProbeRtt => {}
+            Phase::ProbeRtt => self.floor.observe(&self.seen(ack)),
             _ => self.heed(now, ack),
         }
         self.heed_marks(now, ack);
@@ -326,6 +371,7 @@ impl Bbr {
             if is_due {
                 self.saved_cwnd = self.saved_cwnd.max(self.cwnd);
                 self.probe_rtt_until = None;
+                self.floor.restart(now);
                 self.enter(now, Phase::ProbeRtt);
             }
             return;
@@ -333,9 +379,11 @@ impl Bbr {
         match self.probe_rtt_until {
             None if ack.in_flight as f64 <= self.probe_rtt_cwnd() => {
                 self.probe_rtt_until = Some((now + PROBE_RTT_DURATION, self.round.count + 1));
+                self.floor.restart(now);
             }
             Some((until, round)) if now >= until && self.round.count >= round => {
                 self.min_rtt.refresh(now);
+                self.learn_from_probe_rtt();
                 self.cwnd = self.cwnd.max(self.saved_cwnd);
                 self.saved_cwnd = 0.0;
                 self.bounds.reset_lower();
@@ -346,8 +394,16 @@ impl Bbr {
         }
     }
 
+    /// What is lost while next to nothing is sent, nobody can help.
+    fn learn_from_probe_rtt(&mut self) {
+        let before = self.floor.get();
+        self.floor.learn_observed();
+        self.bandwidth.on_floor(before, self.floor.get(), 0.0);
+    }
+
     fn probe_rtt_cwnd(&self) -> f64 {
-        (PROBE_RTT_CWND_GAIN * self.bdp()).max(CWND_MIN * self.mss)
+        let gain = if self.is_chancy() { PROBE_RTT_CWND_GAIN_CHANCY } else { PROBE_RTT_CWND_GAIN };
+        (gain * self.bdp()).max(CWND_MIN * self.mss)
     }
 
     fn pacing_gain(&self) -> f64 {
@@ -364,9 +420,19 @@ impl Bbr {
     fn set_pacing_rate(&mut self) {
         self.round.paced = self.round.paced.max(self.pacing_rate);
         let rate = PACING_MARGIN * self.pacing_gain() * self.bw();
-        let least = self.mss / self.rtt().as_secs_f64().clamp(1e-4, 0.5);
-        if rate > 0.0 && (self.is_full || rate > self.pacing_rate) {
-            self.pacing_rate = rate.max(least);
+        let rtt = self.rtt().as_secs_f64();
+        if rate <= 0.0 {
+            return;
+        }
+        if self.is_full {
+            self.pacing_rate = rate.max(self.mss / rtt.clamp(1e-4, 0.5));
+        } else if self.startup.is_slowing() {
+            self.pacing_rate = rate;
+        } else {
+            // BBRInitPacingRate: what came so far may have been a chat.
+            let initial = startup::GAIN * self.startup.initial_windows() * initial_window(self.mss);
+            let initial = if rtt > 0.0 { initial / rtt } else { 0.0 };
+            self.pacing_rate = self.pacing_rate.max(rate).max(initial);
         }
     }
 
@@ -436,8 +502,8 @@ impl Controller for Bbr {
     fn on_ack(&mut self, now: Time, ack: &AckSample) {
         self.round.on_ack(now, ack);
         self.note_corruption(ack);
-        self.min_rtt.on_sample(now, ack.rtt);
-        self.sample_bandwidth(ack);
+        self.min_rtt.on_sample(now, ack.rtt, !self.is_chancy());
+        self.sample_bandwidth(now, ack);
         let bandwidth = self.bandwidth.delivered();
         self.extra_acked.on_ack(now, ack.newly_acked as f64, bandwidth, self.cwnd, self.round.count);
         self.leave_timeout(ack);

@@ -11,8 +11,10 @@ const LONG_RTT: Duration = Duration::from_millis(100);
 const GROWTH_MAX: f64 = 4.0;
 /// Largest multiple of the initial window at the start.
 const SCALE_MAX: f64 = 6.0;
-/// A queue of this share of the round trip ends the fast growth on a long path.
-const QUEUE: f64 = 1.25;
+/// A queue of this share of the round trip ends the fast growth on a long path...
+const QUEUE: f64 = 1.0625;
+/// ...and this is the gain from then on.
+const SLOWING_GAIN: f64 = 1.25;
 /// BBRStartupFullBwThresh and BBRStartupFullBwCnt.
 const FULL_GROWTH: f64 = 1.25;
 const FULL_ROUNDS: u32 = 3;
@@ -20,8 +22,11 @@ const FULL_ROUNDS: u32 = 3;
 const LOSSES_MIN: f64 = 6.0;
 /// Loss must exceed that at lower rates by this much, and by three standard deviations, to be an overflow.
 const OVERFLOW: f64 = 0.1;
+/// Who finds so much loss from the beginning may have come into a crowd, and grows by less.
+const CROWDED: f64 = 0.1;
+const CROWDED_GROWTH: f64 = 1.6;
 /// The compensation never assumes more loss than this.
-const LOSS_MAX: f64 = super::loss_floor::FLOOR_MAX;
+const LOSS_MAX: f64 = 0.5;
 
 /// Segments acknowledged and lost.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,7 +53,10 @@ pub(super) struct Startup {
     /// Fates reported in this round, and in all rounds before, whose rates were lower.
     round: Tally,
     before: Tally,
-    /// A queue was seen: a long path grows no faster than any other.
+    fits: f64,
+    /// A queue stood in the latest round, however small.
+    is_full_round: bool,
+    /// A queue was seen.
     has_queue: bool,
     min_rtt: Duration,
 }
@@ -83,12 +91,32 @@ impl Startup {
         if self.has_queue { 2.0 } else { self.stretch().exp2().min(GROWTH_MAX) }
     }
 
-    /// Pacing gain and window gain. Loss that was there at lower rates is made up for: it does not tell of
-    /// this one, and without this the rate would stop growing at a loss of a half.
+    /// On a long path a queue has shown, a round trip after it began: whatever is sent now comes on top.
+    pub(super) fn is_slowing(&self) -> bool {
+        self.has_queue && self.stretch() > 1.0
+    }
+
+    /// Pacing gain and window gain: 4 ln 2 doubles the rate per round trip, g^2 ln g / (g - 1) multiplies it by g.
+    /// Loss that was there at lower rates is made up for: it does not tell of this one, and without this the
+    /// rate would stop growing at a loss of a half.
     pub(super) fn gain(&self) -> f64 {
+        if self.is_slowing() {
+            return SLOWING_GAIN;
+        }
         let loss = self.before.loss().min(LOSS_MAX);
-        let counts = self.before.total() >= 20.0 && self.before.lost >= LOSSES_MIN;
-        GAIN * self.growth() / 2.0 / if counts { 1.0 - loss } else { 1.0 }
+        let counts = self.before.total() >= 20.0 && self.before.lost >= LOSSES_MIN && !self.is_full_round;
+        let g = if counts && loss > CROWDED { CROWDED_GROWTH } else { self.growth() };
+        g * g * g.ln() / (g - 1.0) / if counts { 1.0 - loss } else { 1.0 }
+    }
+
+    /// Segments acknowledged and lost in all rounds but the one in progress.
+    pub(super) fn before(&self) -> (f64, f64) {
+        (self.before.acked, self.before.lost)
+    }
+
+    /// Most segments that were in flight while hardly any were lost.
+    pub(super) fn fits(&self) -> f64 {
+        self.fits
     }
 
     /// Loss at rates below the current one.
@@ -101,10 +129,14 @@ impl Startup {
         self.round.loss()
     }
 
-    /// An ACK told of so many segments. Some: the path is full.
-    pub(super) fn on_fates(&mut self, acked: f64, lost: f64) -> Option<Full> {
+    /// An ACK told of so many segments, the newest of which was sent as the last of a `flight`. Some: the path
+    /// is full.
+    pub(super) fn on_fates(&mut self, acked: f64, lost: f64, flight: f64) -> Option<Full> {
         self.round.acked += acked;
         self.round.lost += lost;
+        if self.round.loss() <= self.before.loss() + OVERFLOW {
+            self.fits = self.fits.max(flight);
+        }
         let (now, before) = (self.round, self.before);
         let mean = (now.lost + before.lost) / (now.total() + before.total()).max(1.0);
         let spread = mean * (1.0 - mean) * (1.0 / now.total().max(1.0) + 1.0 / before.total().max(1.0));
@@ -113,7 +145,8 @@ impl Startup {
     }
 
     /// A round has ended with a bandwidth of so many bytes per second.
-    pub(super) fn on_round(&mut self, bandwidth: f64, is_app_limited: bool) -> Option<Full> {
+    pub(super) fn on_round(&mut self, bandwidth: f64, is_app_limited: bool, queue: bool) -> Option<Full> {
+        self.is_full_round = queue;
         self.before.acked += self.round.acked;
         self.before.lost += self.round.lost;
         self.round = Tally::default();
@@ -138,12 +171,12 @@ mod tests {
     fn full_after_three_rounds_without_a_quarter_more() {
         let mut startup = Startup::default();
         for bandwidth in [100.0, 200.0, 250.0] {
-            assert_eq!(startup.on_round(bandwidth, false), None);
+            assert_eq!(startup.on_round(bandwidth, false, false), None);
         }
-        assert_eq!(startup.on_round(300.0, false), None);
-        assert_eq!(startup.on_round(300.0, true), None, "the application had nothing to send");
-        assert_eq!(startup.on_round(310.0, false), None);
-        assert_eq!(startup.on_round(311.0, false), Some(Full::Plateau));
+        assert_eq!(startup.on_round(300.0, false, false), None);
+        assert_eq!(startup.on_round(300.0, true, false), None, "the application had nothing to send");
+        assert_eq!(startup.on_round(310.0, false, false), None);
+        assert_eq!(startup.on_round(311.0, false, false), Some(Full::Plateau));
     }
 
     #[test]
@@ -151,20 +184,20 @@ mod tests {
         let mut startup = Startup::default();
         let mut flight = 10.0;
         for round in 0..8 {
-            assert_eq!(startup.on_fates(flight / 2.0, flight / 2.0), None, "round {round}");
-            startup.on_round(flight, false);
+            assert_eq!(startup.on_fates(flight / 2.0, flight / 2.0, flight), None, "round {round}");
+            startup.on_round(flight, false, false);
             flight *= 2.0;
         }
-        assert!(startup.gain() > 1.9 * GAIN, "{}", startup.gain());
+        assert!(startup.gain() > 1.4 * GAIN, "{}", startup.gain());
     }
 
     #[test]
     fn loss_that_comes_with_the_rate_is_an_overflow() {
         let mut startup = Startup::default();
-        startup.on_fates(200.0, 2.0);
-        startup.on_round(1.0, false);
-        assert_eq!(startup.on_fates(20.0, 5.0), None, "five losses may be a burst");
-        assert_eq!(startup.on_fates(0.0, 3.0), Some(Full::Overflow));
+        startup.on_fates(200.0, 2.0, 100.0);
+        startup.on_round(1.0, false, false);
+        assert_eq!(startup.on_fates(20.0, 5.0, 200.0), None, "five losses may be a burst");
+        assert_eq!(startup.on_fates(0.0, 3.0, 300.0), Some(Full::Overflow));
     }
 
     #[test]
