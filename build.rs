@@ -48,7 +48,7 @@ mod header {
     const RESERVED: &str = "loan.rs";
 
     /// Enums that no signature mentions: functions take and return plain `int`.
-    const ENUMS: [&str; 7] = [
+    const ENUMS: [&str; 8] = [
         "rtcp_error",
         "rtcp_option",
         "rtcp_event_bits",
@@ -56,6 +56,7 @@ mod header {
         "rtcp_log_level",
         "rtcp_cc",
         "rtcp_cc_phase",
+        "rtcp_io",
     ];
 
     const OPENING: &str = include_str!("src/ffi/opening.h");

@@ -261,6 +261,14 @@ typedef enum rtcp_option {
    * would drop them. Given up by itself on paths that do not carry marked packets. 0 = never (int, 0 or 1).
    */
   RTCP_OPT_ECN = 26,
+  /**
+   * Receiver: shards that its connections are divided among, each with a UDP socket on the same port (SO_REUSEPORT) and an
+   * I/O thread, so that several cores serve one handle (int, 1 to 64; default 1; about one for each core). Every datagram of
+   * one peer's socket goes to one shard, for good. Nothing else changes: one rtcp_receiver_poll(), one rtcp_fd(), the same
+   * events; RTCP_OPT_MAX_CLIENTS and rtcp_get_stats() count all shards together, RTCP_OPT_UDP_BUFFER is each socket's.
+   * Above 1 not with RTCP_OPT_IO_THREAD 0, RTCP_OPT_SOCKET or RTCP_OPT_ANY_SOURCE (RTCP_EINVAL from rtcp_receiver_new()).
+   */
+  RTCP_OPT_SHARDS = 28,
 } rtcp_option;
 
 /**
@@ -423,6 +431,24 @@ typedef enum rtcp_cc_phase {
    */
   RTCP_PHASE_PROBE_RTT = 10,
 } rtcp_cc_phase;
+
+/**
+ * How datagrams leave: rtcp_stats.io. Later versions may add values.
+ */
+typedef enum rtcp_io {
+  /**
+   * One datagram for each system call.
+   */
+  RTCP_IO_SINGLE = 1,
+  /**
+   * Many datagrams for each system call (sendmmsg, recvmmsg).
+   */
+  RTCP_IO_BATCH = 2,
+  /**
+   * That, and the kernel cuts rows of them and merges what arrives (GSO, GRO); see RTCP_OPT_OFFLOAD.
+   */
+  RTCP_IO_OFFLOAD = 3,
+} rtcp_io;
 
 /**
  * Opaque. Create with rtcp_config_new(), free with rtcp_config_free().
@@ -612,6 +638,11 @@ typedef struct rtcp_stats {
    * Application bytes sent again. What was sent for each byte that arrived: (bytes_acked + bytes_retransmitted) / bytes_acked.
    */
   uint64_t bytes_retransmitted;
+  /**
+   * How datagrams leave, one of enum rtcp_io: the best that the kernel has and RTCP_OPT_OFFLOAD allows. It may sink when the
+   * interface turns out to lack offloads.
+   */
+  uint64_t io;
 } rtcp_stats;
 
 #ifdef __cplusplus
@@ -830,13 +861,14 @@ int rtcp_sender_new(rtcp_handle *out,
 
 /**
  * Binds a UDP socket and accepts connections on it. `host` NULL = every address, IPv6 and IPv4; port 0 = any free one (see
- * rtcp_get_addr()). A client that vanishes is noticed only with RTCP_OPT_KEEPALIVE_MS or RTCP_OPT_IDLE_TIMEOUT_MS. `cfg` may
+ * rtcp_get_addr()). RTCP_OPT_SHARDS divides the work among cores. A client that vanishes is noticed only with RTCP_OPT_KEEPALIVE_MS or RTCP_OPT_IDLE_TIMEOUT_MS. `cfg` may
  * be NULL. End with rtcp_close() or rtcp_abort().
  *
  * Errors: RTCP_EADDR: no such name. RTCP_EIO: the address is in use or not this machine's, or the system gives no socket,
  * descriptor or thread. RTCP_EINVAL: `out` NULL, `host` longer than 1024 bytes or not UTF-8, `host` or `port` given together
- * with RTCP_OPT_SOCKET, or the first setter of `cfg` that failed (whatever its code). RTCP_ENOMEM: no memory, or 16 million
- * handles live. RTCP_ESTATE: from within a log callback.
+ * with RTCP_OPT_SOCKET, RTCP_OPT_SHARDS above 1 together with an option that it does not go with, or the first setter of
+ * `cfg` that failed (whatever its code). RTCP_ENOTSUP: RTCP_OPT_SHARDS above 1 on a kernel that cannot. RTCP_ENOMEM: no
+ * memory, or 16 million handles live. RTCP_ESTATE: from within a log callback.
  * Thread-safety: any thread.
  * Blocks: while a name is looked up, as long as the system's resolver takes; never for a numeric or NULL `host`.
  *
@@ -855,7 +887,7 @@ int rtcp_receiver_new(rtcp_handle *out,
  * peer exists already, whoever began it, `*out` is that one, its user_data unchanged; a second one to the same peer needs a
  * RTCP_OPT_LOCAL_TCP_PORT of its own. A receiver that accepts none (RTCP_OPT_MAX_CLIENTS 0) has nothing to cross with: there
  * each call begins a connection of its own, with a free inner port. ICMP errors do not end the attempt. `cfg` NULL = the
- * receiver's; its socket and thread options are ignored.
+ * receiver's; its socket and thread options are ignored. With RTCP_OPT_SHARDS above 1 only a name's first address is tried.
  *
  * Errors: as rtcp_sender_new(), and RTCP_ENOCONN: `receiver` is not a live handle. RTCP_ESTATE: it is a connection, or the
  * connection with that peer was closed here and is not over yet: wait for its RTCP_EVENT_CLOSED. RTCP_EFORKED, RTCP_EPANIC.

@@ -53,13 +53,15 @@ fn wrong_use_touches_no_foreign_memory_and_leaks_none() {
         eprintln!("valgrind is not there: not tested");
         return;
     }
-    let program = build(&own("misuse.c"), &scratch("misuse-valgrind"), Link::Static);
-    let mut command = Command::new("valgrind");
-    command.args(["-q", "--error-exitcode=9", "--leak-check=full"]);
-    // Endpoints in the background still live at exit: what a thread holds is not lost.
-    command.args(["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]);
-    command.arg(program).arg("--no-fork");
-    assert_success(&spawn(&mut command).finish());
+    for (source, option) in [("misuse.c", "--no-fork"), ("shards.c", "--quick")] {
+        let program = build(&own(source), &scratch(&format!("{source}-valgrind")), Link::Static);
+        let mut command = Command::new("valgrind");
+        command.args(["-q", "--error-exitcode=9", "--leak-check=full"]);
+        // Endpoints in the background still live at exit: what a thread holds is not lost.
+        command.args(["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]);
+        command.arg(program).arg(option);
+        assert_success(&spawn(&mut command).finish());
+    }
 }
 
 #[test]
@@ -77,6 +79,12 @@ fn bytes_sent_and_received_in_place_arrive_once_and_stay_as_they_are() {
 #[test]
 fn calls_that_meet_in_one_handle_end_as_the_header_says() {
     let program = build(&own("threads.c"), &scratch("threads"), Link::Shared);
+    assert_success(&start(&program, &[]).finish());
+}
+
+#[test]
+fn several_shards_behind_one_handle_serve_as_one() {
+    let program = build(&own("shards.c"), &scratch("shards"), Link::Static);
     assert_success(&start(&program, &[]).finish());
 }
 

@@ -32,6 +32,7 @@ struct Controller {
 }
 
 const CONTROLLERS: &[Controller] = &[
+    Controller { name: "bbr", algorithm: |_| Algorithm::Bbr },
     Controller { name: "cubic", algorithm: |_| Algorithm::Cubic },
     Controller { name: "fixed", algorithm: |bdp| Algorithm::Fixed { window: bdp } },
 ];

@@ -87,7 +87,29 @@ impl Default for AckPolicy {
     }
 }
 
+/// What outlasts a rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rested {
+    quick: u8,
+    credit: u16,
+}
+const _: () = assert!(QUICK_ACKS <= u8::MAX as u32 && CREDIT_MAX <= u16::MAX as u64);
+
 impl AckPolicy {
+    pub(super) fn rest(&self) -> Rested {
+        Rested { quick: self.quick as u8, credit: self.credit as u16 }
+    }
+
+    pub(super) fn resume(rested: Rested, may_stretch: bool) -> Self {
+        let (quick, credit) = (u32::from(rested.quick), u64::from(rested.credit));
+        Self { may_stretch, quick, credit, ..Self::default() }
+    }
+
+    /// Nothing is owed.
+    pub(super) const fn is_at_rest(&self) -> bool {
+        !self.now && !self.alone && self.deadline.is_none()
+    }
+
     /// Data arrived: `len` bytes, `pushed` if its sender had no more (PSH).
     pub(super) fn on_data(
         &mut self,

@@ -1,5 +1,6 @@
 //! What the application asks of a connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Connection, Error, Loan, ReadError, State, WriteError};
@@ -191,25 +192,25 @@ impl Connection {
 
     /// See [`super::Config::nodelay`].
     pub fn set_nodelay(&mut self, now: Time, nodelay: bool) {
-        self.config.nodelay = nodelay;
+        Arc::make_mut(&mut self.config).nodelay = nodelay;
         self.after(now);
     }
 
     /// See [`super::Config::keepalive`].
     pub fn set_keepalive(&mut self, now: Time, interval: Option<Duration>) {
-        self.config.keepalive = interval;
+        Arc::make_mut(&mut self.config).keepalive = interval;
         self.after(now);
     }
 
     /// See [`super::Config::idle_timeout`].
     pub fn set_idle_timeout(&mut self, now: Time, limit: Option<Duration>) {
-        self.config.idle_timeout = limit;
+        Arc::make_mut(&mut self.config).idle_timeout = limit;
         self.after(now);
     }
 
     /// See [`super::Config::user_timeout`].
     pub fn set_user_timeout(&mut self, now: Time, limit: Duration) {
-        self.config.user_timeout = limit;
+        Arc::make_mut(&mut self.config).user_timeout = limit;
         self.after(now);
     }
 

@@ -34,7 +34,25 @@ pub(super) struct Arrivals {
     steady: u8,
 }
 
+/// What outlasts a rest: after so long the sender starts anew.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rested {
+    /// 0: none.
+    last_echo: u64,
+    /// Nanoseconds; 0: unknown.
+    rtt: u64,
+}
+
 impl Arrivals {
+    pub(super) fn rest(&self) -> Rested {
+        Rested { last_echo: self.last_echo.unwrap_or(0), rtt: self.rtt.min().as_nanos() as u64 }
+    }
+
+    pub(super) fn resume(rested: Rested) -> Self {
+        let last_echo = Some(rested.last_echo).filter(|echo| *echo > 0);
+        Self { last_echo, rtt: RecentMin::of(Duration::from_nanos(rested.rtt)), ..Self::default() }
+    }
+
     /// A data segment. `echo_ms`: its TSecr as a millisecond of our clock; `min_rtt`: what the send half
     /// knows, zero if nothing.
     pub(super) fn on_segment(&mut self, now: Time, echo_ms: Option<u64>, min_rtt: Duration) {

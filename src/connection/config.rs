@@ -1,6 +1,7 @@
 //! What one connection is configured with, and what its endpoint names it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::congestion::Algorithm;
@@ -91,6 +92,13 @@ impl Default for Config {
             integrity: IntegrityMode::Offer,
             ecn: true, // RFC 9293 SHLD-8
         }
+    }
+}
+
+/// Many connections may share one: [`super::Connection`] takes either.
+impl From<&Config> for Arc<Config> {
+    fn from(config: &Config) -> Self {
+        Self::new(config.clone())
     }
 }
 

@@ -45,7 +45,24 @@ pub(super) struct Corruption {
     unexcused_since: Time,
 }
 
+/// What outlasts a rest: the peer's count goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rested {
+    reported: u32,
+    stamp: Option<u32>,
+}
+
 impl Corruption {
+    pub(super) fn rest(&self) -> Rested {
+        Rested { reported: self.reported as u32, stamp: self.latest.map(|(stamp, _)| stamp) }
+    }
+
+    /// Everything before `una` is acknowledged.
+    pub(super) fn resume(rested: Rested, una: u64) -> Self {
+        let latest = rested.stamp.map(|stamp| (stamp, una));
+        Self { reported: u64::from(rested.reported), latest, ..Self::default() }
+    }
+
     /// The count in a segment with this timestamp and (unwrapped) acknowledgment; how many are new. One that was
     /// overtaken on its way would look like 31 more.
     fn on_report(&mut self, count: u8, stamp: u32, ack: u64) -> u64 {

@@ -31,7 +31,7 @@ impl Connection {
             _ => self.handle_in_other_states(now, segment, datagram, ce),
         };
         if outcome.is_err() {
-            self.stats.packets_dropped += 1;
+            self.packets.dropped += 1;
         }
         self.note_activity(now);
         self.after(now);
@@ -49,7 +49,7 @@ impl Connection {
         let proof = self.check_integrity(now, segment, datagram)?;
         let opened = self.open_simultaneously(segment);
         let segment = &opened;
-        self.stats.packets_received += 1;
+        self.packets.received += 1;
         self.answer_probe(segment);
         self.hear_echo(now, segment);
         self.check_syn(now, segment)?;

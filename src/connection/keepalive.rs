@@ -33,6 +33,11 @@ impl Keepalive {
         self.unanswered = 0;
     }
 
+    /// A probe waits for its answer.
+    pub(super) const fn is_asking(self) -> bool {
+        self.unanswered > 0
+    }
+
     /// When the next probe is due, `interval` after the peer was last heard, then sooner; counted from the
     /// probe before it, so that a caller who comes late gives the peer its time to answer all the same.
     pub(super) fn deadline(self, last_heard: Time, interval: Duration, rto: Duration) -> Time {

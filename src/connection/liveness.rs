@@ -74,6 +74,16 @@ impl Liveness {
         }
     }
 
+    /// After a rest: `probes` were sent, and nothing is in question.
+    pub(super) fn resume(nonces: Nonces, probes: u64, rate: LossRate) -> Self {
+        Self { probes, rate: Some(rate).filter(|rate| rate.is_measured()), ..Self::new(nonces) }
+    }
+
+    /// Nothing is asked, nothing waits for an answer.
+    pub(super) const fn is_at_rest(&self) -> bool {
+        self.silence.is_none()
+    }
+
     /// A segment of the stream leaves.
     pub(super) const fn on_sent(&mut self) {
         self.transmissions = self.transmissions.saturating_add(1);
@@ -130,7 +140,6 @@ impl Liveness {
         Some(self.nonces.make(TOPIC, number))
     }
 
-    #[cfg(test)]
     pub(super) const fn probes(&self) -> u64 {
         self.probes
     }

@@ -19,6 +19,7 @@ mod arrivals;
 mod chunks;
 mod config;
 mod corruption;
+mod dormant;
 mod ecn;
 mod error;
 mod handshake;
@@ -55,11 +56,14 @@ mod timers;
 pub mod trace;
 mod window_tuning;
 
+use std::sync::Arc;
+
 use crate::time::Time;
 use crate::wire::{Integrity, SeqNum, crc_key};
 
 pub use config::{Config, Identity, IntegrityMode, PathMtu};
 pub use congestion::Algorithm;
+pub use dormant::{Dormant, View};
 pub use ecn::EcnMode;
 pub use error::{Error, ReadError, WriteError};
 pub use handshake::{Offer, Terms, emit_syn_ack};
@@ -74,6 +78,7 @@ use keepalive::Keepalive;
 use limiter::Limiter;
 use receiver::{Receiver, window_shift};
 use sender::Sender;
+use stats::Packets;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +92,7 @@ pub enum End {
 /// One stream: the send half, the receive half, and the state that ties them together.
 #[derive(Debug)]
 pub struct Connection {
-    config: Config,
+    config: Arc<Config>,
     identity: Identity,
     state: State,
     terms: Terms,
@@ -128,7 +133,7 @@ pub struct Connection {
     /// When empty buffers give their memory back.
     release_at: Option<Time>,
     last_active: Time,
-    stats: Stats,
+    packets: Packets,
 }
 
 /// Deviates from RFC 9293 3.6, which waits for the ACK: in LAST-ACK with all data acknowledged, this many
@@ -143,15 +148,28 @@ const LINGER_MIN: std::time::Duration = std::time::Duration::from_millis(200);
 const LINGER_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Connection {
-    fn new(now: Time, config: &Config, identity: Identity, state: State) -> Self {
+    fn new(now: Time, config: Arc<Config>, identity: Identity, state: State) -> Self {
+        let snd = Sender::new(now, &config, &identity);
+        let opening = Opening::new(now, config.connect_timeout, state == State::SynSent);
+        Self::assemble(now, config, identity, state, snd, opening)
+    }
+
+    fn assemble(
+        now: Time,
+        config: Arc<Config>,
+        identity: Identity,
+        state: State,
+        snd: Sender,
+        opening: Opening,
+    ) -> Self {
         Self {
             identity,
             state,
             terms: Terms::UNKNOWN,
             keys: None,
-            snd: Sender::new(now, config, &identity),
+            snd,
             rcv: Receiver::new(config.recv_buffer),
-            opening: Opening::new(now, config.connect_timeout, state == State::SynSent),
+            opening,
             failure: None,
             end: None,
             established: false,
@@ -171,16 +189,16 @@ impl Connection {
             time_wait_until: Time::MAX,
             release_at: None,
             last_active: now,
-            stats: Stats::default(),
-            config: config.clone(),
+            packets: Packets::default(),
+            config,
         }
     }
 
     /// Active open (RFC 9293 3.10.1): SYN-SENT; the SYN leaves with the next [`Self::poll_transmit`].
     #[must_use]
-    pub fn connect(now: Time, config: &Config, identity: Identity) -> Self {
-        let mut connection = Self::new(now, config, identity, State::SynSent);
-        connection.rcv.shift = window_shift(config.recv_buffer);
+    pub fn connect(now: Time, config: impl Into<Arc<Config>>, identity: Identity) -> Self {
+        let mut connection = Self::new(now, config.into(), identity, State::SynSent);
+        connection.rcv.shift = window_shift(connection.config.recv_buffer);
         connection
     }
 
@@ -190,13 +208,13 @@ impl Connection {
     #[must_use]
     pub fn accept(
         now: Time,
-        config: &Config,
+        config: impl Into<Arc<Config>>,
         identity: Identity,
         offer: &Offer,
         terms: Terms,
         syn_ack_sent: Option<Time>,
     ) -> Self {
-        let mut connection = Self::new(now, config, identity, State::SynReceived);
+        let mut connection = Self::new(now, config.into(), identity, State::SynReceived);
         connection.adopt(now, offer, terms);
         connection.rcv.buffer.advertise(connection.snd.mss, 0); // as the SYN-ACK did, unscaled
         if let Some(sent) = syn_ack_sent {
@@ -392,9 +410,12 @@ impl Connection {
             bytes_sent: self.bytes_written(),
             bytes_acked: self.bytes_acked(),
             bytes_received: self.rcv.bytes_read,
+            packets_sent: self.packets.sent,
+            packets_received: self.packets.received,
             packets_retransmitted: self.snd.retransmitted,
             packets_lost: self.snd.lost,
             packets_corrupt: self.rcv.corrupt,
+            packets_dropped: self.packets.dropped,
             srtt: self.snd.rtt.srtt(),
             min_rtt: self.snd.rtt.min_rtt(),
             rttvar: self.snd.rtt.rttvar(),
@@ -419,7 +440,6 @@ impl Connection {
             bytes_ce: self.snd.ecn.reported,
             rto_spurious: self.snd.rto_spurious,
             bytes_retransmitted: self.snd.bytes_retransmitted,
-            ..self.stats
         }
     }
 

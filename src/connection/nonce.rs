@@ -11,6 +11,10 @@ impl Nonces {
         Self { seed }
     }
 
+    pub(super) fn of(identity: &super::Identity) -> Self {
+        Self::new(u64::from(identity.ts_offset) << 32 | u64::from(identity.iss.get()))
+    }
+
     /// Of the `number`th PROBE that asks after `topic`: two of different topics never have one nonce, as 16 bits
     /// of what is mixed (one to one) are the topic.
     ///

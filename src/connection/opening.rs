@@ -21,7 +21,7 @@ impl Connection {
             self.rcv.corrupt += 1;
             return Err(Discard);
         }
-        self.stats.packets_received += 1;
+        self.packets.received += 1;
         // First: an ACK of anything but our SYN. The RST it deserves is sent without state, by the endpoint's
         // rules; a connection that is opening has nothing to reset.
         let acks_our_syn = has_ack && segment.ack == self.identity.iss + 1;

@@ -61,7 +61,7 @@ impl Connection {
     pub fn poll_transmit(&mut self, now: Time, max_segments: usize, out: &mut Vec<u8>) -> Option<Transmit> {
         let begin = out.len();
         let batch = self.emit_next(now, max_segments, out)?;
-        self.stats.packets_sent += batch.count;
+        self.packets.sent += batch.count;
         Some(Transmit {
             size: out.len() - begin,
             segment_size: (batch.count > 1).then_some(batch.segment_size),

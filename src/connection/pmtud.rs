@@ -128,7 +128,52 @@ impl Hole {
     }
 }
 
+/// What outlasts a rest: the size in use, and how far the search has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rested {
+    size: u16,
+    ceiling: u16,
+    header: u16,
+    too_large: u16,
+    probes: u32,
+    fallbacks: u8,
+    means: Means,
+    is_narrowed: bool,
+    /// `Time::MAX`: none.
+    timer: Time,
+}
+
 impl Pmtud {
+    pub(super) fn rest(&self) -> Rested {
+        // Sizes of datagrams fit 16 bits; nonces of so long ago are not waited for.
+        Rested {
+            size: self.size as u16,
+            ceiling: self.ceiling as u16,
+            header: self.header as u16,
+            too_large: self.too_large as u16,
+            probes: self.probes as u32,
+            fallbacks: self.fallbacks.min(255) as u8,
+            means: self.means,
+            is_narrowed: self.is_narrowed,
+            // A size under test is tested again.
+            timer: if self.candidate.is_some() { Time::ZERO } else { self.timer.unwrap_or(Time::MAX) },
+        }
+    }
+
+    pub(super) fn resume(rested: Rested, nonces: Nonces) -> Self {
+        Self {
+            means: rested.means,
+            ceiling: usize::from(rested.ceiling),
+            header: usize::from(rested.header),
+            too_large: usize::from(rested.too_large),
+            is_narrowed: rested.is_narrowed,
+            timer: Some(rested.timer).filter(|at| *at < Time::MAX),
+            fallbacks: u32::from(rested.fallbacks),
+            probes: u64::from(rested.probes),
+            ..Self::new(usize::from(rested.size), nonces)
+        }
+    }
+
     /// `size` is used as it is until [`Self::search`].
     pub(super) const fn new(size: usize, nonces: Nonces) -> Self {
         Self {
@@ -145,6 +190,16 @@ impl Pmtud {
             nonces,
             probes: 0,
         }
+    }
+
+    /// UDP payload in use, bytes.
+    pub(super) const fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Acknowledged bytes that questions may repeat.
+    pub(super) fn bytes_to_keep(&self) -> usize {
+        if self.means == Means::Duplicates { self.ceiling } else { 0 }
     }
 
     /// What both ends take, and how the peer can be asked, is known: up to `ceiling` from now on.
@@ -388,9 +443,7 @@ impl Connection {
         };
         let ceiling = most.min(self.config.max_receive_datagram);
         pmtud.search(now, means, ceiling, 20 + self.terms.data_options_len());
-        if means == Means::Duplicates {
-            self.snd.buffer.keep(ceiling);
-        }
+        self.snd.buffer.keep(self.snd.pmtud.bytes_to_keep());
     }
 
     /// Who sends less than a segment at a time gains nothing by larger ones, and idle connections sleep.

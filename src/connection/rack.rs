@@ -37,6 +37,17 @@ impl Rack {
         }
     }
 
+    /// What of the reordering window outlasts a rest: RACK.reo_wnd_mult and RACK.reo_wnd_persist, small numbers.
+    pub(super) const fn reo_wnd_state(&self) -> (u8, u8) {
+        (self.reo_wnd_mult as u8, self.reo_wnd_persist as u8)
+    }
+
+    /// After a rest: what was sent before it has arrived.
+    pub(super) fn resume((mult, persist): (u8, u8), reordering_seen: bool) -> Self {
+        let (reo_wnd_mult, reo_wnd_persist) = (u32::from(mult), u32::from(persist));
+        Self { reo_wnd_mult, reo_wnd_persist, reordering_seen, ..Self::default() }
+    }
+
     pub(super) const fn newest(&self) -> (Time, u64) {
         self.newest
     }

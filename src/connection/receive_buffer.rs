@@ -68,6 +68,11 @@ impl ReceiveBuffer {
         }
     }
 
+    /// With everything before `nxt` read, and `window` bytes promised beyond it.
+    pub(super) fn resume(nxt: u64, window: u64, limit: usize, max: usize) -> Self {
+        Self { edge: nxt + window, ..Self::new(nxt, limit, max) }
+    }
+
     /// Stores the part of `data` (at `start`) that is new and inside the window.
     pub(super) fn insert(&mut self, start: u64, data: &[u8]) -> Arrival {
         let end = start + data.len() as u64;
@@ -235,6 +240,11 @@ impl ReceiveBuffer {
 
     pub(super) fn has_holes(&self) -> bool {
         !self.fragments.is_empty()
+    }
+
+    /// Stretches of data beyond holes.
+    pub(super) fn fragments(&self) -> usize {
+        self.fragments.len()
     }
 
     /// Raises the window's span to `limit`, at most to the configured maximum.

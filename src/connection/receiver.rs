@@ -18,7 +18,7 @@ const TS_RECENT_LIFETIME: Duration = Duration::from_secs(24 * 24 * 3600);
 
 /// RFC 7323's TS.Recent.
 #[derive(Clone, Copy, Debug, Default)]
-struct TsRecent {
+pub(super) struct TsRecent {
     value: u32,
     at: Time,
 }
@@ -39,7 +39,7 @@ pub(super) struct Receiver {
     pub(super) shift: u8,
     /// Last.ACK.sent of RFC 7323.
     pub(super) last_ack_sent: u64,
-    ts_recent: Option<TsRecent>,
+    pub(super) ts_recent: Option<TsRecent>,
     pub(super) marks: MarksSeen,
     /// Corrupt segments seen (the extension's flag bits carry it modulo 32).
     pub(super) corrupt: u64,
@@ -63,6 +63,12 @@ impl Receiver {
             corrupt: 0,
             bytes_read: 0,
         }
+    }
+
+    /// Everything that came is read and acknowledged, and no FIN did.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let has_fin = self.fin_at.is_some() || self.fin_received;
+        self.acks.is_at_rest() && !has_fin && self.buffer.is_idle() && self.last_ack_sent == self.nxt()
     }
 
     /// RCV.NXT: the FIN counts once everything before it is here.

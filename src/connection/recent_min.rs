@@ -14,6 +14,11 @@ pub(super) struct RecentMin {
 }
 
 impl RecentMin {
+    /// As after one sample; none if it is zero.
+    pub(super) fn of(sample: Duration) -> Self {
+        Self { current: Some(sample).filter(|sample| !sample.is_zero()), count: 1, previous: None }
+    }
+
     pub(super) fn on_sample(&mut self, sample: Duration) {
         if self.count == GENERATION {
             self.previous = self.current.take();

@@ -20,14 +20,16 @@ const SAMPLE_MIN: Duration = Duration::from_nanos(1);
 ///
 /// The caller's duties: samples from retransmitted segments only if a timestamp says which transmission
 /// was acknowledged (Karn's algorithm, section 3), and the doubling of section 5.5.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct RttEstimator {
     /// Nanoseconds; 0 before the first sample.
     srtt: f64,
     /// Nanoseconds.
     rttvar: f64,
-    latest: Duration,
-    min: Duration,
+    /// Nanoseconds; 0 before the first sample.
+    latest: u64,
+    /// Nanoseconds; 0 before the first sample.
+    min: u64,
 }
 
 impl Default for RttEstimator {
@@ -40,7 +42,7 @@ impl RttEstimator {
     /// An estimator without samples: every RTT is zero, the RTO one second.
     #[must_use]
     pub const fn new() -> Self {
-        Self { srtt: 0.0, rttvar: 0.0, latest: Duration::ZERO, min: Duration::ZERO }
+        Self { srtt: 0.0, rttvar: 0.0, latest: 0, min: 0 }
     }
 
     /// Takes the only sample of a round trip (RFC 6298 section 2, with its gains of 1/8 and 1/4).
@@ -59,10 +61,10 @@ impl RttEstimator {
     /// number is ceil(FlightSize / (2 MSS)); a caller that samples once per received batch uses its
     /// count of batches instead.
     pub fn on_sample_among(&mut self, rtt: Duration, expected_samples: u32) {
-        let rtt = rtt.clamp(SAMPLE_MIN, SAMPLE_MAX);
-        let is_first = self.latest.is_zero();
+        let rtt = rtt.clamp(SAMPLE_MIN, SAMPLE_MAX).as_nanos() as u64;
+        let is_first = self.latest == 0;
         self.latest = rtt;
-        let r = rtt.as_nanos() as f64;
+        let r = rtt as f64;
         if is_first {
             // RFC 6298 section 2.2.
             self.min = rtt;
@@ -80,35 +82,41 @@ impl RttEstimator {
     /// Smoothed RTT; zero before the first sample.
     #[must_use]
     pub fn srtt(&self) -> Duration {
-        Duration::from_nanos(self.srtt.round() as u64)
+        whole(self.srtt)
     }
 
     /// Mean deviation of the RTT; zero before the first sample.
     #[must_use]
     pub fn rttvar(&self) -> Duration {
-        Duration::from_nanos(self.rttvar.round() as u64)
+        whole(self.rttvar)
     }
 
     /// Smallest sample ever; zero before the first.
     #[must_use]
     pub const fn min_rtt(&self) -> Duration {
-        self.min
+        Duration::from_nanos(self.min)
     }
 
     /// Most recent sample; zero before the first.
     #[must_use]
     pub const fn latest(&self) -> Duration {
-        self.latest
+        Duration::from_nanos(self.latest)
     }
 
     /// Retransmission timeout without back-off: SRTT + max(G, 4 RTTVAR), from 200 ms to 60 s.
     #[must_use]
     pub fn rto(&self) -> Duration {
-        if self.latest.is_zero() {
+        if self.latest == 0 {
             return RTO_INITIAL;
         }
         (self.srtt() + GRANULARITY.max(self.rttvar() * 4)).clamp(RTO_MIN, RTO_MAX)
     }
+}
+
+/// To the nearest nanosecond. Asked for by every timer, and `f64::round` is a call where the processor need not
+/// have the instruction.
+const fn whole(nanos: f64) -> Duration {
+    Duration::from_nanos((nanos + 0.5) as u64)
 }
 
 #[cfg(test)]

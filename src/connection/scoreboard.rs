@@ -4,16 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::congestion::{Fates, RateSample, Watch};
-use super::sent::{Delivery, Fate, Sent};
+use super::sent::{Delivery, Fate, Sent, Transmission};
 use crate::time::Time;
 
-/// A transmission in order of time; stale once its segment was sent again, delivered or marked lost.
-#[derive(Clone, Copy, Debug)]
-struct Transmission {
-    start: u64,
-    id: u64,
-    sent_at: Time,
-}
+/// Most records to move for the sake of one cut.
+const SHIFT_MAX: usize = 64;
 
 /// Segments from SND.UNA to SND.NXT, contiguous and in order.
 #[derive(Debug, Default)]
@@ -41,6 +36,11 @@ pub(super) struct Scoreboard {
 }
 
 impl Scoreboard {
+    /// As after `delivered` bytes, all acknowledged, up to `una`.
+    pub(super) fn resume(una: u64, delivered: u64) -> Self {
+        Self { highest: una, delivered, ..Self::default() }
+    }
+
     pub(super) const fn in_flight(&self) -> u64 {
         self.in_flight
     }
@@ -65,6 +65,11 @@ impl Scoreboard {
     /// What became known of the watched transmissions since the last call.
     pub(super) fn take_watched(&mut self) -> Fates {
         std::mem::take(&mut self.watched)
+    }
+
+    /// Segments sent and not yet acknowledged cumulatively.
+    pub(super) fn records(&self) -> usize {
+        self.segments.len()
     }
 
     /// Segments in flight.
@@ -159,8 +164,8 @@ impl Scoreboard {
         while let Some(&start) = self.lost.front() {
             match self.find(start) {
                 Some(index) if self.segments[index].fate == Fate::Lost => {
-                    self.split(index, max + u64::from(fin == Some(self.segments[index].end)));
-                    return Some((start, self.segments[index].end));
+                    self.split(index, max, fin);
+                    return Some((start, self.find(start).map_or(start, |index| self.segments[index].end)));
                 }
                 _ => self.lost.pop_front(),
             };
@@ -173,18 +178,39 @@ impl Scoreboard {
         self.lost.make_contiguous().sort_unstable();
     }
 
-    fn split(&mut self, index: usize, max: u64) {
+    fn split(&mut self, index: usize, max: u64, fin: Option<u64>) {
         let mut rest = self.segments[index];
-        if rest.len() <= max {
-            return;
+        let Some(middle) = rest.cut(max, fin) else { return };
+        if index.min(self.segments.len() - index) > SHIFT_MAX {
+            return self.split_all(max, fin);
         }
-        debug_assert_eq!(rest.fate, Fate::Lost, "transmissions in flight keep their shape");
-        // Pieces of one size: a scrap at the end would cost a whole packet.
-        let middle = rest.start + rest.len().div_ceil(rest.len().div_ceil(max));
         self.segments[index].end = middle;
         rest.start = middle;
         self.segments.insert(index + 1, rest);
         self.lost.insert(1, middle);
+    }
+
+    /// Cuts whatever is lost and longer than `max`, in one pass: one by one would move half the records each time.
+    fn split_all(&mut self, max: u64, fin: Option<u64>) {
+        let mut lost = VecDeque::with_capacity(2 * self.lost.len());
+        for start in std::mem::take(&mut self.lost) {
+            lost.push_back(start);
+            let Some(index) = self.find(start) else { continue };
+            let mut rest = self.segments[index];
+            while let Some(middle) = rest.cut(max, fin) {
+                rest.start = middle;
+                lost.push_back(middle);
+            }
+        }
+        let mut segments = VecDeque::with_capacity(self.segments.len() + lost.len());
+        for mut rest in std::mem::take(&mut self.segments) {
+            while let Some(middle) = rest.cut(max, fin) {
+                segments.push_back(Sent { end: middle, ..rest });
+                rest.start = middle;
+            }
+            segments.push_back(rest);
+        }
+        (self.lost, self.segments) = (lost, segments);
     }
 
     /// The outstanding segment that was sent longest ago.
@@ -250,27 +276,43 @@ impl Scoreboard {
     }
 
     /// The peer holds `start..end` beyond a hole. Only whole segments count (RFC 6675 section 4).
+    ///
+    /// What earlier ACKs told of is skipped in leaps; each record that this walk meets leaps to its end from now
+    /// on, as in a union-find with path compression. So the cost is that of what is new, wherever blocks begin.
     pub(super) fn sack(&mut self, start: u64, end: u64, delivery: &mut Delivery) {
         let first = self.segments.partition_point(|s| s.start < start);
         let (mut index, mut covered) = (first, 0);
         while let Some(segment) = self.segments.get(index).filter(|s| s.end <= end) {
-            covered = segment.end;
-            if segment.fate != Fate::Sacked {
+            if segment.fate == Fate::Sacked {
+                covered = segment.sacked_to;
+                if covered >= end {
+                    break;
+                }
+            } else {
                 let was = *segment;
+                covered = was.end;
                 self.segments[index].fate = Fate::Sacked;
                 self.segments[index].sacked_to = was.end;
                 self.deliver(was, delivery);
                 self.sacked += was.len();
-            } else if segment.sacked_to > segment.end && segment.sacked_to <= end {
-                // Known since an earlier ACK: the cost is that of what is new, not of the window.
-                covered = segment.sacked_to;
-                index = self.segments.partition_point(|s| s.start < covered);
-                continue;
             }
-            index += 1;
+            index = self.after(index, covered);
         }
-        if covered > 0 {
-            self.segments[first].sacked_to = self.segments[first].sacked_to.max(covered);
+        let mut index = first;
+        while let Some(segment) = self.segments.get_mut(index).filter(|s| s.end < covered) {
+            let leap = std::mem::replace(&mut segment.sacked_to, covered);
+            if leap == covered {
+                break;
+            }
+            index = self.after(index, leap);
+        }
+    }
+
+    /// Where the record that begins at `at` is, behind `index`: most often next to it.
+    fn after(&self, index: usize, at: u64) -> usize {
+        match self.segments.get(index + 1) {
+            Some(next) if next.start < at => self.segments.partition_point(|s| s.start < at),
+            _ => index + 1,
         }
     }
 
@@ -330,23 +372,26 @@ impl Scoreboard {
 
     /// What was marked lost and not yet sent again is in flight after all.
     pub(super) fn unmark_lost(&mut self) {
-        if self.lost_bytes == 0 {
-            return;
-        }
-        for s in &mut self.segments {
-            if s.fate == Fate::Lost {
-                s.fate = Fate::Outstanding;
-                self.in_flight += s.len();
-                self.outstanding_segments += 1;
-                self.lost_bytes -= s.len();
+        let mut found = Vec::with_capacity(self.lost.len());
+        for start in std::mem::take(&mut self.lost) {
+            let Some(index) = self.find(start) else { continue };
+            let s = &mut self.segments[index];
+            if s.fate != Fate::Lost {
+                continue;
             }
+            s.fate = Fate::Outstanding;
+            self.in_flight += s.len();
+            self.outstanding_segments += 1;
+            self.lost_bytes -= s.len();
+            found.push(Transmission { start, id: s.transmission, sent_at: s.sent_at });
         }
-        self.lost.clear();
-        let current = self.segments.iter().filter(|s| s.fate == Fate::Outstanding);
-        self.by_time = current
-            .map(|s| Transmission { start: s.start, id: s.transmission, sent_at: s.sent_at })
-            .collect();
-        self.by_time.make_contiguous().sort_unstable_by_key(|t| t.id);
+        // They were sent before nearly all that is in flight: only what is older than some of them changes places.
+        let Some(newest) = found.iter().map(|t| t.id).max() else { return };
+        found.extend(self.by_time.drain(..self.by_time.partition_point(|t| t.id < newest)));
+        found.sort_unstable_by_key(|t| t.id);
+        for transmission in found.into_iter().rev() {
+            self.by_time.push_front(transmission);
+        }
     }
 
     /// No path carries what is longer than `max` (`fin`: as in [`Self::next_lost`]): all such are lost.
@@ -436,9 +481,7 @@ impl Scoreboard {
     /// Gives the memory of an empty scoreboard back.
     pub(super) fn release(&mut self) {
         if self.segments.is_empty() {
-            self.segments = VecDeque::new();
-            self.by_time = VecDeque::new();
-            self.lost = VecDeque::new();
+            (self.segments, self.by_time, self.lost) = Default::default();
         }
     }
 

@@ -133,7 +133,7 @@ pub(super) struct Sender {
     pub(super) board: Scoreboard,
     pub(super) rtt: RttEstimator,
     /// Smallest of the latest round trips: above `rtt.min_rtt()`, a queue stands.
-    recent_rtt: RecentMin,
+    pub(super) recent_rtt: RecentMin,
     pub(super) cc: Box<dyn Controller>,
     /// Spreads what the controller admits over time, if it asks for a rate.
     pub(super) pacer: Pacer,
@@ -188,7 +188,18 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(now: Time, config: &Config, identity: &Identity) -> Self {
         let mss = Terms::UNKNOWN.segment_payload(config.mtu.initial());
-        let nonces = Nonces::new(u64::from(identity.ts_offset) << 32 | u64::from(identity.iss.get()));
+        let cc = config.algorithm.build(u32::try_from(mss).unwrap_or(u32::MAX));
+        Self::with_controller(now, config, identity, cc)
+    }
+
+    pub(super) fn with_controller(
+        now: Time,
+        config: &Config,
+        identity: &Identity,
+        cc: Box<dyn Controller>,
+    ) -> Self {
+        let mss = Terms::UNKNOWN.segment_payload(config.mtu.initial());
+        let nonces = Nonces::of(identity);
         Self {
             space: SeqSpace::new(identity.iss),
             una: 0,
@@ -206,7 +217,7 @@ impl Sender {
             board: Scoreboard::default(),
             rtt: RttEstimator::new(),
             recent_rtt: RecentMin::default(),
-            cc: config.algorithm.build(u32::try_from(mss).unwrap_or(u32::MAX)),
+            cc,
             pacer: Pacer::new(u32::try_from(mss).unwrap_or(u32::MAX)),
             paced_until: None,
             rack: Rack::default(),

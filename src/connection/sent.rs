@@ -15,6 +15,14 @@ pub(super) enum Fate {
     Sacked,
 }
 
+/// A transmission in order of time; stale once its segment was sent again, delivered or marked lost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transmission {
+    pub(super) start: u64,
+    pub(super) id: u64,
+    pub(super) sent_at: Time,
+}
+
 /// One segment as last transmitted. `start` and `end` count the FIN.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
@@ -22,7 +30,7 @@ pub(super) struct Sent {
     pub(super) end: u64,
     pub(super) sent_at: Time,
     pub(super) fate: Fate,
-    /// If SACKed: everything from here to there is. A walk over the next ACK's blocks skips it.
+    /// If SACKed: everything from here to there is, and perhaps more.
     pub(super) sacked_to: u64,
     /// How often it was sent; 1 = never again.
     pub(super) transmissions: u16,
@@ -43,6 +51,15 @@ pub(super) struct Sent {
 impl Sent {
     pub(super) const fn len(&self) -> u64 {
         self.end - self.start
+    }
+
+    /// Where to cut it, if it is lost and longer than `max`; the FIN that ends at `fin` is not counted. Transmissions
+    /// in flight keep their shape.
+    pub(super) fn cut(&self, max: u64, fin: Option<u64>) -> Option<u64> {
+        let max = max + u64::from(fin == Some(self.end));
+        // Pieces of one size: a scrap at the end would cost a whole packet.
+        let is_too_long = self.fate == Fate::Lost && self.len() > max;
+        is_too_long.then(|| self.start + self.len().div_ceil(self.len().div_ceil(max)))
     }
 
     /// It is delivered at last: copies that left so long ago that their answer would have come before, had they

@@ -100,6 +100,14 @@ impl AddAssign<&Self> for Stats {
     }
 }
 
+/// What is counted for [`Stats`] and nowhere else.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Packets {
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) dropped: u64,
+}
+
 /// A share, 0 to 1, in whole thousandths.
 pub(super) fn per_mille(share: f32) -> u64 {
     (share.clamp(0.0, 1.0) * 1000.0).round() as u64

@@ -7,7 +7,7 @@ use super::{Connection, Error, LAST_ACK_SILENCE, LAST_ACK_TIMEOUTS, State};
 use crate::time::Time;
 
 /// Empty buffers keep their memory this long, so that a busy stream does not allocate for each message.
-const RELEASE_AFTER: Duration = Duration::from_secs(10);
+pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(10);
 /// RFC 9293 SHLD-30: zero-window probes back off up to this.
 const PERSIST_MAX: Duration = Duration::from_secs(60);
 /// Towards a peer with our extension up to this, as the retransmission timer does: on the links it is for
@@ -30,9 +30,11 @@ impl Connection {
         } else {
             Some(self.opening.next.unwrap_or(Time::MAX).min(self.opening.deadline))
         };
+        // Asked after every input: without a branch for each.
+        let earlier = |a: Time, b: Option<Time>| a.min(b.unwrap_or(Time::MAX));
         let time_wait = Some(self.time_wait_until).filter(|at| *at < Time::MAX);
         let transmits = self.state.may_transmit_data();
-        [
+        let due = [
             release,
             opening,
             time_wait,
@@ -49,8 +51,8 @@ impl Connection {
             self.idle_deadline(),
         ]
         .into_iter()
-        .flatten()
-        .min()
+        .fold(Time::MAX, earlier);
+        Some(due).filter(|due| *due < Time::MAX)
     }
 
     fn keepalive_deadline(&self) -> Option<Time> {
@@ -164,15 +166,21 @@ impl Connection {
             self.watch_progress(now);
         }
         self.reset_deaf_peer();
-        if cfg!(debug_assertions) {
+        // A long list is walked so seldom that its length costs nothing per segment.
+        if cfg!(debug_assertions) && self.packets.received.is_multiple_of(1 + self.books() / 512) {
             self.assert_invariants();
         }
     }
 
-    /// Bytes moved: empty buffers keep their memory a while longer.
+    /// Records that [`Self::assert_invariants`] looks at.
+    fn books(&self) -> u64 {
+        (self.snd.board.records() + self.rcv.buffer.fragments()) as u64
+    }
+
+    /// Something moved: empty buffers, and a connection that might rest, keep their memory a while longer.
     pub(super) fn note_activity(&mut self, now: Time) {
         self.last_active = now;
-        if self.release_at.is_none() && self.has_idle_memory() {
+        if self.release_at.is_none() && (self.has_idle_memory() || self.is_used()) {
             self.release_at = Some(now + RELEASE_AFTER);
         }
     }

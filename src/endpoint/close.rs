@@ -6,7 +6,7 @@ use super::core::{Core, IoThread, Wanted};
 use super::mux::ConnId;
 use super::seat::{Alarm, Kind, Wait};
 use super::{CallError, Endpoint};
-use crate::connection::{Connection, End};
+use crate::connection::{End, View};
 use crate::time::Time;
 use crate::udp;
 
@@ -74,23 +74,36 @@ impl Endpoint {
     /// # Errors
     /// `TimedOut`, `Interrupted`: some were reset. `Ended`: why the first that failed did.
     pub fn close_receiver(&self, wait: Option<Duration>) -> Result<(), CallError> {
-        let begun = udp::now();
+        let deadline = wait.map(|wait| udp::now() + wait);
+        let linger = self.begin_to_close()?;
+        self.end_closing(linger, deadline)
+    }
+
+    /// Stops accepting, closes every connection, ends all other waits. Answers for how long the peers' last
+    /// segments may still come.
+    pub(super) fn begin_to_close(&self) -> Result<Duration, CallError> {
         let mut linger = LINGER;
         let _alarm = Alarm(&self.shared);
         let mut core = self.open()?;
         core.mux.set_max_clients(0);
         for id in core.mux.held_ids() {
             linger = core.mux.connection(id).map_or(linger, |connection| linger.max(connection.linger()));
-            // The limit is this call's: what is left then is reset below, all at once.
-            if core.mux.release(begun, id, None).is_err() {
+            // The limit is the caller's: what is left then is reset all at once.
+            if core.mux.release(udp::now(), id, None).is_err() {
                 log::debug!("{id:?} ended by itself");
             }
         }
         self.shared.begin_closing(&mut core);
         self.shared.leave(core);
+        Ok(linger)
+    }
+
+    /// What [`begin_to_close`](Self::begin_to_close) has begun: waits for it until `deadline`.
+    pub(super) fn end_closing(&self, linger: Duration, deadline: Option<Time>) -> Result<(), CallError> {
         let mut result = Ok(());
         let mut events = Vec::new();
-        let limit = Wait { wanted: Wanted::Silence, flag: &self.flag, limit: wait, kind: Kind::Close };
+        let left = deadline.map(|deadline| deadline - udp::now());
+        let limit = Wait { wanted: Wanted::Silence, flag: &self.flag, limit: left, kind: Kind::Close };
         let waited = self.shared.wait(limit, |core, now| {
             core.mux.poll_events(now, usize::MAX, &mut events);
             for event in events.drain(..) {
@@ -106,7 +119,7 @@ impl Endpoint {
             self.send_now(&mut core);
             self.shared.leave(core);
         }
-        self.linger_here(linger, wait.map(|wait| begun + wait))?;
+        self.linger_here(linger, deadline)?;
         self.retire(linger)?;
         waited.and(result)
     }
@@ -117,7 +130,7 @@ impl Endpoint {
             return Err(error);
         }
         let mut core = self.shared.lock()?;
-        let all = |connection: &Connection| {
+        let all = |connection: View<'_>| {
             connection.is_established() && connection.bytes_acked() == connection.bytes_written()
         };
         if core.mux.connection(id).is_some_and(all) {
@@ -199,7 +212,7 @@ impl Drop for Endpoint {
 /// What a close answers, once it can: all bytes acknowledged is success, whatever comes after. It waits for
 /// its FIN too, though not for ever: a peer that never gets it would wait for more bytes.
 fn closing_result(
-    connection: &Connection,
+    connection: View<'_>,
     now: Time,
     fin_deadline: &mut Option<Time>,
 ) -> Option<Result<(), CallError>> {

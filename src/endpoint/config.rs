@@ -24,6 +24,8 @@ pub struct EndpointConfig {
     pub remote_tcp_port: u16,
     /// A thread drives when nobody waits. Without, nothing moves but inside calls that wait or poll.
     pub io_thread: bool,
+    /// Sockets and threads that a [`Shards`](super::Shards) divides its connections among: 1 to 64.
+    pub shards: usize,
     /// Bytes to ask for each of the socket's buffers; 0 leaves the system's.
     pub udp_buffer: usize,
     /// Segmentation offload, where the kernel has it.
@@ -47,6 +49,7 @@ impl Default for EndpointConfig {
             local_tcp_port: 0,
             remote_tcp_port: 0,
             io_thread: true,
+            shards: 1,
             udp_buffer: UDP_BUFFER_DEFAULT,
             offload: true,
             bind: None,

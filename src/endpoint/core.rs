@@ -2,21 +2,30 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar};
+use std::time::Duration;
 
 use super::mux::{self, ConnId, Mux};
 use super::trace::Trace;
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
-use crate::udp::{Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, UdpIo, UdpSocket};
+use crate::udp::{self, Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, UdpIo, UdpSocket};
 
 /// Bytes that are made before the socket gets them: one full batch, which then is still in the cache.
 const FILL: usize = 1 << 16;
+
+/// Segments of one row: what GSO takes at once. Without it the socket sends them one by one.
+const ROW: usize = 64;
 
 /// Fills sent before arrivals have their turn.
 const TURNS: usize = 16;
 
 /// Buffers that one system call fills: with fewer datagrams than that the socket's queue was empty.
 const RECEIVE_FULL: usize = 32;
+
+/// So many connections that went to rest (they held some megabytes) are worth a walk over the heap, once those
+/// that rest with them have come to it.
+const RESTED_MANY: usize = 1024;
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 /// Who may sleep on the socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +86,8 @@ pub(super) enum IoThread {
 pub(super) struct Core {
     pub(super) mux: Mux,
     pub(super) seat: Seat,
+    /// When the driver last looked at the clock: a clock read for each thing that follows adds up.
+    pub(super) driven_at: Time,
     /// When the seat was last left, and how often the application has taken it.
     pub(super) left_at: Time,
     pub(super) turns: u64,
@@ -99,6 +110,8 @@ pub(super) struct Core {
     /// What the descriptor says at the moment.
     pub(super) descriptor_raised: bool,
     pub(super) trace: Option<Trace>,
+    /// When free memory is given back to the system.
+    trim_at: Option<Time>,
     batch: ReceiveBatch,
     out: Vec<u8>,
     /// Made but not yet sent, with places in `out`.
@@ -112,6 +125,7 @@ impl Core {
         Self {
             mux,
             seat: Seat::Free,
+            driven_at: Time::ZERO,
             left_at: Time::ZERO,
             turns: 0,
             driver_wants: None,
@@ -125,6 +139,7 @@ impl Core {
             descriptor_used: false,
             descriptor_raised: false,
             trace: None,
+            trim_at: None,
             batch: ReceiveBatch::new(),
             out: Vec::new(),
             unsent: Vec::new(),
@@ -153,8 +168,20 @@ impl Core {
         if self.mux.poll_timeout().is_some_and(|due| due <= now) {
             self.mux.handle_timeout(now);
         }
+        self.give_memory_back(now);
         self.flush(now, socket, signals);
         self.write_trace();
+    }
+
+    /// After many connections went to rest: not for each, and not often.
+    fn give_memory_back(&mut self, now: Time) {
+        if self.trim_at.is_some_and(|at| at <= now) {
+            self.trim_at = None;
+            self.mux.forget_rested();
+            udp::give_memory_back();
+        } else if self.trim_at.is_none() && self.mux.rested() >= RESTED_MANY {
+            self.trim_at = Some(now + TRIM_AFTER);
+        }
     }
 
     /// What has happened to the connections since the last time, if that is traced.
@@ -202,10 +229,9 @@ impl Core {
                 return;
             }
             self.out.clear();
-            let max_segments = socket.max_gso_segments();
             while self.out.len() < FILL {
                 let begin = self.out.len();
-                let Some(transmit) = self.mux.poll_transmit(now, max_segments, &mut self.out) else { break };
+                let Some(transmit) = self.mux.poll_transmit(now, ROW, &mut self.out) else { break };
                 self.unsent.push((transmit, begin));
             }
             if self.unsent.is_empty() {
@@ -288,7 +314,7 @@ impl Core {
 
     /// When the driver must look again although nothing arrives.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.mux.poll_timeout().into_iter().chain(self.closed_until).min()
+        self.mux.poll_timeout().into_iter().chain(self.closed_until).chain(self.trim_at).min()
     }
 
     /// The wake flag of a live connection, made on demand.
@@ -304,9 +330,9 @@ impl Core {
         Some(Arc::clone(self.flags.entry(id).or_default()))
     }
 
-    /// Whether a record or a condition waits for the application.
+    /// Whether a record or a condition waits for the application, or the end of its polls.
     pub(super) fn has_news(&self, signals: &Signals) -> bool {
-        self.mux.has_events() || signals.own.is_set()
+        self.mux.has_events() || signals.own.is_set() || self.is_closing
     }
 }
 

@@ -12,9 +12,9 @@ use super::mux::{ConnId, Event, OpError, event};
 use super::seat::{Alarm, Guard, Kind, Shared, Wait};
 use super::waker::WakeFlag;
 use super::{CallError, Waker};
-use crate::connection::{Connection, End, State, Stats};
+use crate::connection::{End, State, Stats, View};
 use crate::time::Time;
-use crate::udp::{self, UdpIo};
+use crate::udp::{self, Backend, UdpIo};
 
 /// A socket with its connections. Any thread may call anything; nothing is locked while a call sleeps.
 ///
@@ -142,7 +142,7 @@ impl Endpoint {
     pub fn flush(&self, id: ConnId, wait: Option<Duration>) -> Result<(), CallError> {
         let mut target = None;
         let flag = self.flag_of(id)?;
-        let bytes = self.with(id, Connection::bytes_written)?;
+        let bytes = self.with(id, |connection| connection.bytes_written())?;
         let wait =
             Wait { wanted: Wanted::Acked { id, bytes }, flag: &flag, limit: wait, kind: Kind::Transfer };
         self.shared.wait(wait, |core, _| {
@@ -203,6 +203,33 @@ impl Endpoint {
         zero_if_late(result)
     }
 
+    /// As [`poll_events`](Self::poll_events), but leaves driving to the I/O thread. The descriptor is made to
+    /// say what is so after it, whatever it said before.
+    pub(super) fn take_events(&self, out: &mut Vec<Event>, max: usize) -> Result<usize, CallError> {
+        let _alarm = Alarm(&self.shared);
+        let mut core = self.shared.lock()?;
+        if core.is_closing {
+            return Err(CallError::NotFound);
+        }
+        let count = core.mux.poll_events(udp::now(), max, out);
+        // A waker raises it without the lock, perhaps after its wake has been taken.
+        core.descriptor_raised |= !core.has_news(&self.shared.signals);
+        self.shared.leave(core);
+        Ok(count)
+    }
+
+    /// Was there a wake for `poll_events`? It is used up then.
+    pub(super) fn take_wake(&self) -> Result<bool, CallError> {
+        if !self.flag.is_set() {
+            return Ok(false);
+        }
+        let _alarm = Alarm(&self.shared);
+        let mut core = self.shared.lock()?;
+        let taken = self.shared.take_wake(&mut core, &self.flag);
+        self.shared.leave(core);
+        Ok(taken)
+    }
+
     /// Chooses which conditions `poll_events` reports and which make the descriptor readable.
     ///
     /// # Errors
@@ -248,7 +275,7 @@ impl Endpoint {
             Some(id) => self.flag_of(id).unwrap_or_default(),
             None => Arc::clone(&self.flag),
         };
-        Waker { flag, signals: Arc::clone(&self.shared.signals) }
+        Waker { flag, signals: Arc::clone(&self.shared.signals), beside: Arc::default() }
     }
 
     /// Where the connection is in its life.
@@ -273,12 +300,18 @@ impl Endpoint {
     /// `NotFound`.
     pub fn stats(&self, id: Option<ConnId>) -> Result<(Stats, usize), CallError> {
         match id {
-            Some(id) => Ok((self.with(id, Connection::stats)?, 1)),
+            Some(id) => Ok((self.with(id, |connection| connection.stats())?, 1)),
             None => {
                 let core = self.shared.lock()?;
                 Ok((core.mux.stats(), core.mux.connections()))
             }
         }
+    }
+
+    /// How datagrams leave.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.shared.socket.backend()
     }
 
     /// The address that the socket is bound to.
@@ -343,7 +376,7 @@ impl Endpoint {
         if core.closed_until.is_some() { Err(CallError::NotFound) } else { Ok(core) }
     }
 
-    fn with<R>(&self, id: ConnId, question: impl FnOnce(&Connection) -> R) -> Result<R, CallError> {
+    fn with<R>(&self, id: ConnId, question: impl FnOnce(View<'_>) -> R) -> Result<R, CallError> {
         self.shared.lock()?.mux.connection(id).map(question).ok_or(CallError::NotFound)
     }
 

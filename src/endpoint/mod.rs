@@ -6,6 +6,8 @@
 //!
 //! [`Endpoint`] is the mux with a socket: calls that wait, from any thread, with or without an I/O thread.
 //! One lock protects it and is never held across anything that blocks; `seat` says who drives.
+//!
+//! [`Shards`] is what a receiver's handle names: one endpoint, or several that share an address.
 
 mod budget;
 mod call_error;
@@ -21,6 +23,7 @@ pub mod mux;
 mod open;
 mod seat;
 mod secrets;
+mod shards;
 mod slab;
 mod stateless;
 #[cfg(test)]
@@ -36,5 +39,6 @@ pub use config::EndpointConfig;
 pub use driver::{ConnOption, Endpoint, Phase};
 pub use loans::SendLoan;
 pub use mux::{Event, Mux};
+pub use shards::Shards;
 pub use slab::ConnId;
 pub use waker::Waker;

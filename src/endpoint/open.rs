@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::{fmt, io};
 
 use super::core::Core;
-use super::mux::{ConnId, ConnectOptions, Mux};
+use super::mux::{ConnId, ConnectOptions, Mux, Places};
 use super::seat::{Alarm, Shared};
 use super::trace::Trace;
 use super::waker::Signals;
@@ -23,8 +23,18 @@ impl Endpoint {
     /// # Errors
     /// `Address`, `Invalid`, `Os`.
     pub fn receiver(config: &EndpointConfig, host: Option<&str>, port: u16) -> Result<Arc<Self>, CallError> {
+        let socket = Self::bind(config, host, port)?;
+        Self::start(config, Arc::new(socket), config.max_clients, Kinship::none()?, |_| Ok(None))
+    }
+
+    /// The socket of a receiver.
+    pub(super) fn bind(
+        config: &EndpointConfig,
+        host: Option<&str>,
+        port: u16,
+    ) -> Result<UdpSocket, CallError> {
         let options = config.socket_options();
-        let socket = match (config.socket, host, &config.bind) {
+        match (config.socket, host, &config.bind) {
             (None, Some(host), _) => {
                 let addresses = resolve(host, port)?;
                 let mut bound = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
@@ -34,20 +44,19 @@ impl Endpoint {
                         break;
                     }
                 }
-                bound.map_err(cannot_bind(format_args!("{host} port {port}")))?
+                bound.map_err(cannot_bind(format_args!("{host} port {port}")))
             }
             (None, None, None) => UdpSocket::bind_any(port, options)
-                .map_err(cannot_bind(format_args!("port {port} of every address")))?,
+                .map_err(cannot_bind(format_args!("port {port} of every address"))),
             (None, None, Some(bind)) => {
                 let mut address = parse_bind(bind)?;
                 if port != 0 {
                     address.set_port(port);
                 }
-                UdpSocket::bind(address, options).map_err(cannot_bind(address))?
+                UdpSocket::bind(address, options).map_err(cannot_bind(address))
             }
-            (Some(fd), ..) => adopt(fd, config)?,
-        };
-        Self::start(config, socket, config.max_clients, |_| Ok(None))
+            (Some(fd), ..) => adopt(fd, config),
+        }
     }
 
     /// A socket of its own with one connection on it, which begins at once.
@@ -68,7 +77,7 @@ impl Endpoint {
         let no_way =
             || CallError::Address(format!("{host} has no address that the local one can reach"), None);
         let (&first, rest) = reachable.split_first().ok_or_else(no_way)?;
-        let endpoint = Self::start(config, socket, 0, |mux| {
+        let endpoint = Self::start(config, Arc::new(socket), 0, Kinship::none()?, |mux| {
             let options = ConnectOptions {
                 config: connection_config(config, first),
                 user_data: 0,
@@ -96,12 +105,31 @@ impl Endpoint {
         user_data: usize,
         config: Option<&EndpointConfig>,
     ) -> Result<(ConnId, bool), CallError> {
+        let (first, rest) = self.reachable(host, port)?;
+        self.connect_to(first, rest, user_data, config)
+    }
+
+    /// The addresses of a name that this socket can reach: the first, and the others.
+    pub(super) fn reachable(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<(SocketAddr, Vec<SocketAddr>), CallError> {
         let local = self.local_addr();
-        let mut addresses = resolve(host, port)?;
-        addresses.retain(|to| can_reach(local, *to));
-        let (&first, rest) = addresses.split_first().ok_or_else(|| {
+        let mut addresses = resolve(host, port)?.into_iter().filter(|to| can_reach(local, *to));
+        let first = addresses.next().ok_or_else(|| {
             CallError::Address(format!("{host} has no address that {local} can reach"), None)
         })?;
+        Ok((first, addresses.collect()))
+    }
+
+    pub(super) fn connect_to(
+        &self,
+        first: SocketAddr,
+        alternatives: Vec<SocketAddr>,
+        user_data: usize,
+        config: Option<&EndpointConfig>,
+    ) -> Result<(ConnId, bool), CallError> {
         let _alarm = Alarm(&self.shared);
         let mut core = self.open()?;
         let base = config.map_or_else(|| core.mux.config().connection.clone(), |own| own.connection.clone());
@@ -111,7 +139,7 @@ impl Endpoint {
             local_tcp_port: config.map_or(0, |config| config.local_tcp_port),
             remote_tcp_port: config.map_or(0, |config| config.remote_tcp_port),
             ignore_refused: true,
-            alternatives: rest.to_vec(),
+            alternatives,
         };
         let result = core.mux.connect(udp::now(), first, options);
         self.shared.leave(core);
@@ -119,24 +147,26 @@ impl Endpoint {
     }
 
     /// Everything from the bound socket on; `begin` may dial before anybody else sees the endpoint.
-    fn start(
+    pub(super) fn start(
         config: &EndpointConfig,
-        socket: UdpSocket,
+        socket: Arc<UdpSocket>,
         max_clients: usize,
+        kinship: Kinship<'_>,
         begin: impl FnOnce(&mut Mux) -> Result<Option<ConnId>, CallError>,
     ) -> Result<Arc<Self>, CallError> {
-        let os = |what: &'static str| move |error: io::Error| CallError::Os(error, what.to_owned());
-        let seed = udp::seed().map_err(os("cannot get a random seed"))?;
-        let socket = Arc::new(socket);
         let port = socket.local_addr().port();
-        let mut mux = Mux::new(config.mux(port, max_clients), seed);
+        let Kinship { seed, shard, places, first, sockets } = kinship;
+        let mut mux = Mux::shard(config.mux(port, max_clients), seed, shard, places);
         let trace = Trace::open(config.trace.as_deref());
         if trace.is_some() {
             mux.begin_trace();
         }
         let own = begin(&mut mux)?;
-        let signals = Signals::new(Arc::clone(&socket), config.io_thread)
-            .map_err(os("cannot make the descriptors of an endpoint"))?;
+        let signals = match first {
+            None => Signals::new(Arc::clone(&socket), config.io_thread),
+            Some(first) => first.shared.signals.beside(Arc::clone(&socket)),
+        };
+        let signals = signals.map_err(os("cannot make the descriptors of an endpoint"))?;
         let mut core = Core::new(mux, config.io_thread);
         core.trace = trace;
         let shared = Arc::new(Shared {
@@ -144,6 +174,7 @@ impl Endpoint {
             io_thread: Condvar::new(),
             socket,
             signals: Arc::new(signals),
+            _sockets: sockets,
         });
         if config.io_thread {
             let shared = Arc::clone(&shared);
@@ -162,6 +193,30 @@ impl Endpoint {
         }
         Ok(endpoint)
     }
+}
+
+/// What an endpoint has in common with others that share its address.
+pub(super) struct Kinship<'e> {
+    /// Secrets are derived from it.
+    pub(super) seed: [u8; 32],
+    /// Its number among them.
+    pub(super) shard: u8,
+    pub(super) places: Places,
+    /// Whose wakes are its own too.
+    pub(super) first: Option<&'e Endpoint>,
+    pub(super) sockets: Arc<[Arc<UdpSocket>]>,
+}
+
+impl Kinship<'_> {
+    /// Of an endpoint by itself.
+    fn none() -> Result<Self, CallError> {
+        let seed = udp::seed().map_err(os("cannot get a random seed"))?;
+        Ok(Self { seed, shard: 0, places: Places::default(), first: None, sockets: Arc::default() })
+    }
+}
+
+pub(super) fn os(what: &'static str) -> impl FnOnce(io::Error) -> CallError {
+    move |error| CallError::Os(error, what.to_owned())
 }
 
 fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, CallError> {

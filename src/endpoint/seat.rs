@@ -19,7 +19,7 @@ use super::CallError;
 use super::core::{Core, IoThread, Seat, Waiter, Wanted};
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
-use crate::udp::{self, UdpSocket};
+use crate::udp::{self, Ready, UdpSocket};
 
 /// How long the seat stays free for the application before the I/O thread takes it.
 const GRACE: Duration = Duration::from_micros(300);
@@ -35,7 +35,12 @@ pub(super) struct Shared {
     pub(super) io_thread: Condvar,
     pub(super) socket: Arc<UdpSocket>,
     pub(super) signals: Arc<Signals>,
+    /// All that share the address: the kernel's steering counts them, so none may be closed before the last.
+    pub(super) _sockets: Arc<[Arc<UdpSocket>]>,
 }
+
+/// From here on a timeout is left to the poller's timer.
+const FAR: Duration = Duration::from_millis(2);
 
 pub(super) type Guard<'a> = MutexGuard<'a, Core>;
 
@@ -108,7 +113,7 @@ impl Shared {
         result
     }
 
-    fn take_wake(&self, core: &mut Core, flag: &WakeFlag) -> bool {
+    pub(super) fn take_wake(&self, core: &mut Core, flag: &WakeFlag) -> bool {
         let taken = flag.take(&self.signals);
         core.descriptor_raised |= taken; // by the waker itself, perhaps
         taken
@@ -129,7 +134,7 @@ impl Shared {
             let mut core = driven.or_else(|error| self.give_up_seat(error))?;
             core.seat = Seat::Free;
             core.driver_wants = None;
-            core.left_at = udp::now();
+            core.left_at = core.driven_at;
             return Ok(core);
         }
         self.flush(&mut core);
@@ -172,7 +177,7 @@ impl Shared {
         } else {
             core.sleeping_until = Some(until.unwrap_or(Time::MAX));
             drop(core);
-            let ready = self.signals.poller.wait(timeout);
+            let ready = self.sleep_on_socket(timeout, until);
             core = self.lock()?;
             core.sleeping_until = None;
             ready
@@ -185,12 +190,22 @@ impl Shared {
                 core.call_all();
             }
         }
-        core.handle(udp::now(), ready, &self.socket, &self.signals);
+        let now = udp::now();
+        core.driven_at = now;
+        core.handle(now, ready, &self.socket, &self.signals);
         core.call_satisfied();
         if self.signals.news.is_some() {
             self.publish(&mut core);
         }
         Ok(core)
+    }
+
+    /// A deadline far away mostly moves further before it comes: the poller's own timer, which stays, is set once for
+    /// all those waits, where the kernel would set and cancel one for each.
+    fn sleep_on_socket(&self, timeout: Option<Duration>, until: Option<Time>) -> std::io::Result<Ready> {
+        let is_far = timeout.is_none_or(|timeout| timeout >= FAR);
+        self.signals.poller.arm(until.filter(|_| is_far))?;
+        self.signals.poller.wait(timeout.filter(|_| !is_far))
     }
 
     /// After an error of the poller, which leaves no lock.
@@ -223,7 +238,7 @@ impl Shared {
     /// Sends what is to be sent. Without a thread nothing moves outside of calls that wait or poll, where
     /// `drive` does this.
     fn flush(&self, core: &mut Core) {
-        if core.io_thread != IoThread::None {
+        if core.io_thread != IoThread::None && core.is_busy() {
             core.flush(udp::now(), &self.socket, &self.signals);
         }
     }
@@ -341,6 +356,9 @@ impl Drop for Alarm<'_> {
             self.0.core.lock().unwrap_or_else(PoisonError::into_inner).call_all();
             self.0.io_thread.notify_all();
             self.0.signals.poller.wake();
+            if let Some(news) = &self.0.signals.news {
+                news.signal();
+            }
         }
     }
 }

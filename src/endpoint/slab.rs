@@ -1,17 +1,27 @@
 //! Connections by number: slots with generations, so that a stale [`ConnId`] names nothing.
 
-/// Names a connection of one endpoint: slot and generation. No value comes twice.
+/// Names a connection of one endpoint, or of those that share an address: generation, shard and slot. No
+/// value comes twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct ConnId(u64);
 
+/// Slots of one slab: 2^26. The shard is in the six bits above.
+const INDEX_BITS: u32 = 26;
+const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
+
 impl ConnId {
-    fn new(index: u32, generation: u32) -> Self {
-        Self(u64::from(generation) << 32 | u64::from(index))
+    fn new(index: u32, shard: u8, generation: u32) -> Self {
+        Self(u64::from(generation) << 32 | u64::from(shard) << INDEX_BITS | u64::from(index))
     }
 
     /// The slot, a small number that later connections use again.
     pub(super) fn index(self) -> u32 {
-        self.0 as u32
+        self.0 as u32 & INDEX_MASK
+    }
+
+    /// Whose slot: of the endpoints that share an address, the one in this place.
+    pub(super) fn shard(self) -> usize {
+        (self.0 as u32 >> INDEX_BITS) as usize
     }
 
     fn generation(self) -> u32 {
@@ -28,14 +38,17 @@ struct Entry<T> {
 /// Boxed values in numbered slots; an unused slot costs 16 bytes.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
+    /// In every id.
+    shard: u8,
     entries: Vec<Entry<T>>,
     free: Vec<u32>,
     len: usize,
 }
 
 impl<T> Slab<T> {
-    pub(super) const fn new() -> Self {
-        Self { entries: Vec::new(), free: Vec::new(), len: 0 }
+    /// `shard`: below 64.
+    pub(super) const fn new(shard: u8) -> Self {
+        Self { shard, entries: Vec::new(), free: Vec::new(), len: 0 }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -48,26 +61,30 @@ impl<T> Slab<T> {
         if let Some(index) = self.free.pop() {
             let entry = &mut self.entries[index as usize];
             entry.value = value;
-            return ConnId::new(index, entry.generation);
+            return ConnId::new(index, self.shard, entry.generation);
         }
-        let index = u32::try_from(self.entries.len()).expect("fewer than 2^32 connections fit in memory");
+        // 100 GB of connections; handles and RTCP_OPT_MAX_CLIENTS end earlier.
+        assert!(self.entries.len() <= INDEX_MASK as usize, "fewer than 2^26 connections fit in memory");
+        let index = self.entries.len() as u32;
         self.entries.push(Entry { generation: 1, value });
-        ConnId::new(index, 1)
+        ConnId::new(index, self.shard, 1)
     }
 
     pub(super) fn get(&self, id: ConnId) -> Option<&T> {
         let entry = self.entries.get(id.index() as usize)?;
-        if entry.generation == id.generation() { entry.value.as_deref() } else { None }
+        if self.is_here(id) && entry.generation == id.generation() { entry.value.as_deref() } else { None }
     }
 
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut T> {
+        let is_here = self.is_here(id);
         let entry = self.entries.get_mut(id.index() as usize)?;
-        if entry.generation == id.generation() { entry.value.as_deref_mut() } else { None }
+        if is_here && entry.generation == id.generation() { entry.value.as_deref_mut() } else { None }
     }
 
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Box<T>> {
+        let is_here = self.is_here(id);
         let entry = self.entries.get_mut(id.index() as usize)?;
-        if entry.generation != id.generation() {
+        if !is_here || entry.generation != id.generation() {
             return None;
         }
         let value = entry.value.take()?;
@@ -83,12 +100,17 @@ impl<T> Slab<T> {
     /// The live id of a slot.
     pub(super) fn id_at(&self, index: u32) -> Option<ConnId> {
         let entry = self.entries.get(index as usize)?;
-        entry.value.as_ref().map(|_| ConnId::new(index, entry.generation))
+        entry.value.as_ref().map(|_| ConnId::new(index, self.shard, entry.generation))
+    }
+
+    fn is_here(&self, id: ConnId) -> bool {
+        id.shard() == usize::from(self.shard)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
         self.entries.iter().enumerate().filter_map(|(index, entry)| {
-            entry.value.as_deref().map(|value| (ConnId::new(index as u32, entry.generation), value))
+            let id = ConnId::new(index as u32, self.shard, entry.generation);
+            entry.value.as_deref().map(|value| (id, value))
         })
     }
 }
@@ -99,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_stale_id_names_nothing_and_no_id_comes_twice() {
-        let mut slab = Slab::new();
+        let mut slab = Slab::new(0);
         let first = slab.insert('a');
         assert_eq!(slab.remove(first).as_deref(), Some(&'a'));
         let second = slab.insert('b');
@@ -110,11 +132,24 @@ mod tests {
     }
 
     #[test]
+    fn an_id_of_another_shard_names_nothing_here() {
+        let (mut here, mut there) = (Slab::new(0), Slab::new(63));
+        let (ours, theirs) = (here.insert('a'), there.insert('b'));
+        assert_eq!((ours.index(), ours.shard()), (0, 0));
+        assert_eq!((theirs.index(), theirs.shard()), (0, 63));
+        assert!(
+            here.get(theirs).is_none() && here.get_mut(theirs).is_none() && here.remove(theirs).is_none()
+        );
+        assert_eq!(there.get(theirs), Some(&'b'));
+        assert_eq!((there.id_at(0), there.iter().next()), (Some(theirs), Some((theirs, &'b'))));
+    }
+
+    #[test]
     fn a_slot_out_of_generations_is_retired() {
-        let mut slab = Slab::new();
+        let mut slab = Slab::new(0);
         let id = slab.insert(0);
         slab.entries[0].generation = u32::MAX;
-        slab.remove(ConnId::new(id.index(), u32::MAX));
+        slab.remove(ConnId::new(id.index(), 0, u32::MAX));
         assert_ne!(slab.insert(1).index(), id.index());
     }
 }

@@ -1,6 +1,7 @@
 //! Endpoints on loopback: real sockets, real threads, both ways of driving.
 
 mod marks;
+mod shards;
 mod threads;
 
 use std::sync::Arc;

@@ -156,4 +156,27 @@ mod tests {
             }
         }
     }
+
+    /// As many deadlines as connections that a host may have, each postponed once, as ACKs do.
+    #[test]
+    fn a_million_timers_cost_each_other_little() {
+        const COUNT: u32 = 1_000_000;
+        let at = |token: u32| Time::from_nanos(u64::from(token.wrapping_mul(2_654_435_761)));
+        let mut timers = Timers::default();
+        let begin = std::time::Instant::now();
+        for token in 0..COUNT {
+            timers.set(token, Some(at(token)));
+        }
+        for token in 0..COUNT {
+            timers.set(token, Some(at(token) + std::time::Duration::from_secs(10)));
+        }
+        let (mut last, mut expired) = (Time::ZERO, 0);
+        while let Some(token) = timers.expire(Time::MAX) {
+            assert!(at(token) >= last, "in order");
+            (last, expired) = (at(token), expired + 1);
+        }
+        assert_eq!((expired, timers.next()), (COUNT, None));
+        // A look at all of them for each one would take an hour.
+        assert!(begin.elapsed() < std::time::Duration::from_secs(60), "{:?}", begin.elapsed());
+    }
 }

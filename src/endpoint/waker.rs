@@ -15,7 +15,7 @@ pub(super) struct Signals {
     /// Of the endpoint's own handle: a receiver's, or that of the one connection.
     pub(super) own: Arc<WakeFlag>,
     /// Wakes that no call has returned yet, of all connections.
-    pending: AtomicUsize,
+    pending: Arc<AtomicUsize>,
 }
 
 impl Signals {
@@ -24,8 +24,14 @@ impl Signals {
             poller: Poller::new(socket)?,
             news: io_thread.then(WakeFd::new).transpose()?,
             own: Arc::default(),
-            pending: AtomicUsize::new(0),
+            pending: Arc::default(),
         })
+    }
+
+    /// For another socket of the same handle, which therefore has the same wakes.
+    pub(super) fn beside(&self, socket: Arc<UdpSocket>) -> io::Result<Self> {
+        let (own, pending) = (Arc::clone(&self.own), Arc::clone(&self.pending));
+        Ok(Self { own, pending, ..Self::new(socket, self.news.is_some())? })
     }
 
     pub(super) fn any_wake(&self) -> bool {
@@ -56,6 +62,8 @@ impl WakeFlag {
 pub struct Waker {
     pub(super) flag: Arc<WakeFlag>,
     pub(super) signals: Arc<Signals>,
+    /// Other sockets of the same handle: who waits may sleep on one of them.
+    pub(super) beside: Arc<[Arc<Signals>]>,
 }
 
 impl Waker {
@@ -66,6 +74,7 @@ impl Waker {
             self.signals.pending.fetch_add(1, Ordering::AcqRel);
         }
         self.signals.poller.wake();
+        self.beside.iter().for_each(|signals| signals.poller.wake());
         // The descriptor is for whoever polls the endpoint: no poll of it would take another's wake.
         if let Some(news) = self.signals.news.as_ref().filter(|_| Arc::ptr_eq(&self.flag, &self.signals.own))
         {

@@ -120,6 +120,7 @@ impl Settings {
             local_tcp_port: self.port(RTCP_OPT_LOCAL_TCP_PORT),
             remote_tcp_port: self.port(RTCP_OPT_REMOTE_TCP_PORT),
             io_thread: self.is_on(RTCP_OPT_IO_THREAD),
+            shards: self.size(RTCP_OPT_SHARDS),
             udp_buffer: self.size(RTCP_OPT_UDP_BUFFER),
             offload: self.is_on(RTCP_OPT_OFFLOAD),
             bind: self.texts.get(&(RTCP_OPT_BIND as c_int)).cloned(),
@@ -388,6 +389,7 @@ mod tests {
         assert_eq!(config.connection.integrity, IntegrityMode::Offer);
         assert!(config.io_thread && config.offload && config.connection.nodelay);
         assert_eq!((config.socket, config.bind, config.ack_to), (None, None, None));
+        assert_eq!(config.shards, 1);
     }
 
     #[test]
@@ -401,6 +403,7 @@ mod tests {
             (RTCP_OPT_MTU, 548),
             (RTCP_OPT_SOCKET, 7),
             (RTCP_OPT_ECN, 0),
+            (RTCP_OPT_SHARDS, 5),
         ];
         for (option, value) in ints {
             settings.set_int(option as c_int, value).unwrap();
@@ -416,6 +419,7 @@ mod tests {
             (PathMtu::Fixed(548), 1472)
         );
         assert_eq!((config.socket, config.connection.ecn), (Some(7), false));
+        assert_eq!(config.shards, 5);
         assert_eq!(config.ack_to, Some("[2001:db8::1]:9".parse().unwrap()));
         assert_eq!(config.bind.as_deref(), Some("192.0.2.1"));
     }

@@ -129,7 +129,7 @@ pub extern "C" fn rtcp_close(h: rtcp_handle, timeout_ms: c_int) -> c_int {
             Role::Sender(id) | Role::Member(id) => live.endpoint().close_connection(id, limit),
             Role::Receiver => {
                 live.owner.close_members();
-                live.endpoint().close_receiver(limit)
+                live.shards().close(limit)
             }
         };
         match misuse {
@@ -155,7 +155,7 @@ pub extern "C" fn rtcp_abort(h: rtcp_handle) {
             Role::Sender(id) | Role::Member(id) => live.endpoint().abort(id)?,
             Role::Receiver => {
                 live.owner.close_members();
-                live.endpoint().close_receiver(Some(Duration::ZERO))?;
+                live.shards().abort()?;
             }
         }
         Ok(())

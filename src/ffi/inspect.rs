@@ -56,7 +56,7 @@ fn state_of(phase: Phase) -> rtcp_state {
 pub unsafe extern "C" fn rtcp_get_addr(h: rtcp_handle, peer: c_int, buf: *mut c_char, len: usize) -> c_int {
     on_handle("rtcp_get_addr", h, |live| {
         let address = match peer {
-            0 => live.endpoint().local_addr(),
+            0 => live.shards().local_addr(),
             1 => live.endpoint().peer_addr(live.connection()?)?,
             _ => {
                 return Err(Failure::invalid(format!(
@@ -126,7 +126,7 @@ fn set_max_clients(live: &Live, value: i64) -> Result<c_int, Failure> {
     if live.role != Role::Receiver {
         return Err(fixed("RTCP_OPT_MAX_CLIENTS is a receiver's, not a connection's"));
     }
-    live.endpoint().set_max_clients(usize::try_from(value).unwrap_or(usize::MAX));
+    live.shards().set_max_clients(usize::try_from(value).unwrap_or(usize::MAX));
     Ok(RTCP_OK as c_int)
 }
 

@@ -16,7 +16,7 @@ use super::handle::{Closing, Table};
 use super::loan::Loans;
 use super::types::rtcp_error::*;
 use super::types::rtcp_handle;
-use crate::endpoint::{ConnId, Endpoint, Event, Waker};
+use crate::endpoint::{ConnId, Endpoint, Event, Shards, Waker};
 use crate::udp;
 
 /// Every live handle of the process.
@@ -43,10 +43,10 @@ pub(super) struct Live {
     pub(super) waker: Waker,
 }
 
-/// An endpoint and what all handles to it share.
+/// What a receiver's or a sender's handle names, and what all handles to it share.
 pub(super) struct Owner {
     /// Taken by `drop` only.
-    endpoint: Option<Arc<Endpoint>>,
+    shards: Option<Shards>,
     /// Of the process that made it.
     fork: u32,
     /// A panic went through a call: what the endpoint holds may be torn.
@@ -73,9 +73,9 @@ pub(super) struct Poll {
 }
 
 impl Owner {
-    pub(super) fn new(endpoint: Arc<Endpoint>) -> Arc<Self> {
+    pub(super) fn new(shards: impl Into<Shards>) -> Arc<Self> {
         Arc::new(Self {
-            endpoint: Some(endpoint),
+            shards: Some(shards.into()),
             fork: udp::fork_generation(),
             dead: AtomicBool::new(false),
             members: Mutex::default(),
@@ -83,8 +83,8 @@ impl Owner {
         })
     }
 
-    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
-        self.endpoint.as_ref().expect("taken by drop only")
+    pub(super) fn shards(&self) -> &Shards {
+        self.shards.as_ref().expect("taken by drop only")
     }
 
     pub(super) fn is_forked(&self) -> bool {
@@ -122,7 +122,7 @@ impl Owner {
             role: Role::Member(id),
             io_timeout_ms: AtomicI64::new(io_timeout_ms),
             loans: Loans::default(),
-            waker: self.endpoint().waker(Some(id)),
+            waker: self.shards().of(id).waker(Some(id)),
         })?;
         members.handles.insert(id, handle);
         Ok(handle)
@@ -149,13 +149,13 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let endpoint = self.endpoint.take();
+        let shards = self.shards.take();
         if self.is_forked() {
             // The socket is the parent's too, the threads are only the parent's: leave all as it is.
-            mem::forget(endpoint);
+            mem::forget(shards);
         } else {
             // After a panic another may follow, and this may run while the first unwinds.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(endpoint)));
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(shards)));
         }
     }
 }
@@ -171,8 +171,16 @@ fn not_live(handle: rtcp_handle) -> Failure {
 }
 
 impl Live {
+    /// Where the connection lives. What concerns a whole receiver is a matter of [`shards`](Self::shards).
     pub(super) fn endpoint(&self) -> &Endpoint {
-        self.owner.endpoint()
+        match self.role {
+            Role::Sender(id) | Role::Member(id) => self.shards().of(id),
+            Role::Receiver => self.shards().first(),
+        }
+    }
+
+    pub(super) fn shards(&self) -> &Shards {
+        self.owner.shards()
     }
 
     /// How long rtcp_send() and rtcp_recv() may wait; None: no limit.

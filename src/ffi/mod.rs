@@ -38,8 +38,8 @@ pub use receiver::{rtcp_receiver_connect, rtcp_receiver_new, rtcp_receiver_poll}
 pub use sender::rtcp_sender_new;
 pub use stats::rtcp_get_stats;
 pub use types::{
-    rtcp_cc, rtcp_cc_phase, rtcp_config, rtcp_error, rtcp_event, rtcp_event_bits, rtcp_handle, rtcp_log_fn,
-    rtcp_log_level, rtcp_option, rtcp_ssize, rtcp_state, rtcp_stats,
+    rtcp_cc, rtcp_cc_phase, rtcp_config, rtcp_error, rtcp_event, rtcp_event_bits, rtcp_handle, rtcp_io,
+    rtcp_log_fn, rtcp_log_level, rtcp_option, rtcp_ssize, rtcp_state, rtcp_stats,
 };
 pub use version::{rtcp_version_number, rtcp_version_string};
 pub use waiting::{rtcp_fd, rtcp_poll, rtcp_timeout_ms, rtcp_wake, rtcp_watch};

@@ -57,6 +57,7 @@ pub(super) const OPTIONS: &[Definition] = &[
     int(RTCP_OPT_NODELAY, 0, 1, 1),
     Definition { option: RTCP_OPT_TRACE, kind: Kind::Str },
     int(RTCP_OPT_ECN, 0, 1, 1),
+    int(RTCP_OPT_SHARDS, 1, 64, 1),
 ];
 
 /// Smallest MTU but 0: 576-byte IP packets (RFC 791) minus the IP and UDP headers.
@@ -103,6 +104,7 @@ pub(super) fn position(option: rtcp_option) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ffi::types::rtcp_error::RTCP_EINVAL;
 
     #[test]
     fn every_default_is_allowed_and_every_bound_is_exact() {
@@ -119,7 +121,7 @@ mod tests {
     #[test]
     fn the_table_has_each_option_once_in_order() {
         assert!(OPTIONS.windows(2).all(|rows| (rows[0].option as c_int) < rows[1].option as c_int));
-        assert_eq!(OPTIONS.len(), 24, "a new option needs a row");
+        assert_eq!(OPTIONS.len(), 25, "a new option needs a row");
     }
 
     #[test]

@@ -16,16 +16,17 @@ use super::types::rtcp_error::{self, *};
 use super::types::rtcp_event_bits::RTCP_EVENT_CLOSED;
 use super::types::{rtcp_config, rtcp_event, rtcp_handle};
 use crate::connection::End;
-use crate::endpoint::{Endpoint, Event};
+use crate::endpoint::{Event, Shards};
 
 /// Binds a UDP socket and accepts connections on it. `host` NULL = every address, IPv6 and IPv4; port 0 = any free one (see
-/// rtcp_get_addr()). A client that vanishes is noticed only with RTCP_OPT_KEEPALIVE_MS or RTCP_OPT_IDLE_TIMEOUT_MS. `cfg` may
+/// rtcp_get_addr()). RTCP_OPT_SHARDS divides the work among cores. A client that vanishes is noticed only with RTCP_OPT_KEEPALIVE_MS or RTCP_OPT_IDLE_TIMEOUT_MS. `cfg` may
 /// be NULL. End with rtcp_close() or rtcp_abort().
 ///
 /// Errors: RTCP_EADDR: no such name. RTCP_EIO: the address is in use or not this machine's, or the system gives no socket,
 /// descriptor or thread. RTCP_EINVAL: `out` NULL, `host` longer than 1024 bytes or not UTF-8, `host` or `port` given together
-/// with RTCP_OPT_SOCKET, or the first setter of `cfg` that failed (whatever its code). RTCP_ENOMEM: no memory, or 16 million
-/// handles live. RTCP_ESTATE: from within a log callback.
+/// with RTCP_OPT_SOCKET, RTCP_OPT_SHARDS above 1 together with an option that it does not go with, or the first setter of
+/// `cfg` that failed (whatever its code). RTCP_ENOTSUP: RTCP_OPT_SHARDS above 1 on a kernel that cannot. RTCP_ENOMEM: no
+/// memory, or 16 million handles live. RTCP_ESTATE: from within a log callback.
 /// Thread-safety: any thread.
 /// Blocks: while a name is looked up, as long as the system's resolver takes; never for a numeric or NULL `host`.
 ///
@@ -52,9 +53,9 @@ pub unsafe extern "C" fn rtcp_receiver_new(
         }
         // Calls on its connections come from an event loop by default: they do not wait.
         let io_timeout_ms = settings.io_timeout_ms(0);
-        let endpoint = Endpoint::receiver(&endpoint_config, host, port)?;
-        let waker = endpoint.waker(None);
-        let owner = Owner::new(endpoint);
+        let shards = Shards::receiver(&endpoint_config, host, port)?;
+        let waker = shards.waker();
+        let owner = Owner::new(shards);
         live::insert(Live {
             owner,
             role: Role::Receiver,
@@ -72,7 +73,7 @@ pub unsafe extern "C" fn rtcp_receiver_new(
 /// peer exists already, whoever began it, `*out` is that one, its user_data unchanged; a second one to the same peer needs a
 /// RTCP_OPT_LOCAL_TCP_PORT of its own. A receiver that accepts none (RTCP_OPT_MAX_CLIENTS 0) has nothing to cross with: there
 /// each call begins a connection of its own, with a free inner port. ICMP errors do not end the attempt. `cfg` NULL = the
-/// receiver's; its socket and thread options are ignored.
+/// receiver's; its socket and thread options are ignored. With RTCP_OPT_SHARDS above 1 only a name's first address is tried.
 ///
 /// Errors: as rtcp_sender_new(), and RTCP_ENOCONN: `receiver` is not a live handle. RTCP_ESTATE: it is a connection, or the
 /// connection with that peer was closed here and is not over yet: wait for its RTCP_EVENT_CLOSED. RTCP_EFORKED, RTCP_EPANIC.
@@ -101,7 +102,7 @@ pub unsafe extern "C" fn rtcp_receiver_connect(
         let default_ms = live.io_timeout_ms.load(Ordering::Relaxed);
         let io_timeout_ms = settings.map_or(default_ms, |settings| settings.io_timeout_ms(0));
         let user_data = live::number_of(user_data);
-        let (id, existed) = owner.endpoint().connect(host, port, user_data, own_config.as_ref())?;
+        let (id, existed) = owner.shards().connect(host, port, user_data, own_config.as_ref())?;
         let handle = owner.member(id, io_timeout_ms)?;
         let member = HANDLES.get(handle).ok_or_else(|| {
             Failure::new(
@@ -164,7 +165,7 @@ pub unsafe extern "C" fn rtcp_receiver_poll(
         }
         let mut found = std::mem::take(&mut poll.events);
         found.clear();
-        owner.endpoint().poll_events(&mut found, max, wait)?;
+        owner.shards().poll_events(&mut found, max, wait)?;
         let mut places = places.iter_mut();
         let mut written = 0;
         for event in &found {
@@ -186,7 +187,7 @@ fn record(live: &Live, owner: &Arc<Owner>, event: &Event) -> Option<rtcp_event> 
         Ok(conn) => conn,
         Err(failure) => {
             log::warn!("a connection is aborted: {failure}");
-            let _ = owner.endpoint().abort(event.conn);
+            let _ = owner.shards().of(event.conn).abort(event.conn);
             return None;
         }
     };

@@ -10,8 +10,10 @@ use super::raw;
 use super::types::rtcp_cc::*;
 use super::types::rtcp_cc_phase::{self, *};
 use super::types::rtcp_error::*;
+use super::types::rtcp_io::*;
 use super::types::{rtcp_handle, rtcp_stats};
 use crate::connection::{EcnMode, Stats};
+use crate::udp::Backend;
 
 /// More than any version of rtcp_stats will have: a larger size is no sizeof.
 const SIZE_MAX: usize = 4096;
@@ -35,8 +37,16 @@ pub unsafe extern "C" fn rtcp_get_stats(h: rtcp_handle, out: *mut rtcp_stats, si
         if !(1..=SIZE_MAX).contains(&size) {
             return Err(Failure::invalid(format!("size is {size}; pass sizeof(rtcp_stats)")));
         }
-        let (stats, connections) = live.endpoint().stats(live.connection().ok())?;
-        let stats = rtcp_stats { connections: connections as u64, ..(&stats).into() };
+        let (stats, connections) = match live.connection() {
+            Ok(id) => live.endpoint().stats(Some(id))?,
+            Err(_) => live.shards().stats()?,
+        };
+        let io = match live.endpoint().backend() {
+            Backend::Offload => RTCP_IO_OFFLOAD,
+            Backend::Batch => RTCP_IO_BATCH,
+            Backend::Single => RTCP_IO_SINGLE,
+        };
+        let stats = rtcp_stats { connections: connections as u64, io: io as u64, ..(&stats).into() };
         // SAFETY: not null; this function's contract is copy_sized's contract; u64 fields alone have no padding.
         unsafe { raw::copy_sized(out, size, &stats) };
         Ok(RTCP_OK as c_int)
@@ -89,6 +99,7 @@ impl From<&Stats> for rtcp_stats {
             bytes_ce: stats.bytes_ce,
             rto_spurious: stats.rto_spurious,
             bytes_retransmitted: stats.bytes_retransmitted,
+            io: 0,
         }
     }
 }

@@ -133,6 +133,12 @@ pub enum rtcp_option {
     /// 1 (default) = explicit congestion notification (RFC 3168) with every peer that has it: routers mark packets where they
     /// would drop them. Given up by itself on paths that do not carry marked packets. 0 = never (int, 0 or 1).
     RTCP_OPT_ECN = 26,
+    /// Receiver: shards that its connections are divided among, each with a UDP socket on the same port (SO_REUSEPORT) and an
+    /// I/O thread, so that several cores serve one handle (int, 1 to 64; default 1; about one for each core). Every datagram of
+    /// one peer's socket goes to one shard, for good. Nothing else changes: one rtcp_receiver_poll(), one rtcp_fd(), the same
+    /// events; RTCP_OPT_MAX_CLIENTS and rtcp_get_stats() count all shards together, RTCP_OPT_UDP_BUFFER is each socket's.
+    /// Above 1 not with RTCP_OPT_IO_THREAD 0, RTCP_OPT_SOCKET or RTCP_OPT_ANY_SOURCE (RTCP_EINVAL from rtcp_receiver_new()).
+    RTCP_OPT_SHARDS = 28,
 }
 
 /// Bits of rtcp_event.events, rtcp_poll() and rtcp_watch(). The first three are level-triggered: rtcp_receiver_poll() reports
@@ -234,6 +240,18 @@ pub enum rtcp_cc_phase {
     RTCP_PHASE_PROBE_RTT = 10,
 }
 
+/// How datagrams leave: rtcp_stats.io. Later versions may add values.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum rtcp_io {
+    /// One datagram for each system call.
+    RTCP_IO_SINGLE = 1,
+    /// Many datagrams for each system call (sendmmsg, recvmmsg).
+    RTCP_IO_BATCH = 2,
+    /// That, and the kernel cuts rows of them and merges what arrives (GSO, GRO); see RTCP_OPT_OFFLOAD.
+    RTCP_IO_OFFLOAD = 3,
+}
+
 /// Opaque. Create with rtcp_config_new(), free with rtcp_config_free().
 #[derive(Debug)]
 pub struct rtcp_config {
@@ -324,6 +342,9 @@ pub struct rtcp_stats {
     pub rto_spurious: u64,
     /// Application bytes sent again. What was sent for each byte that arrived: (bytes_acked + bytes_retransmitted) / bytes_acked.
     pub bytes_retransmitted: u64,
+    /// How datagrams leave, one of enum rtcp_io: the best that the kernel has and RTCP_OPT_OFFLOAD allows. It may sink when the
+    /// interface turns out to lack offloads.
+    pub io: u64,
 }
 
 /// What happened to one connection: at most one record for each in one rtcp_receiver_poll(). Layout never changes.

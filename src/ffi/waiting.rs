@@ -67,7 +67,7 @@ pub extern "C" fn rtcp_watch(h: rtcp_handle, events: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn rtcp_fd(h: rtcp_handle) -> c_int {
     on_handle("rtcp_fd", h, |live| match live.role {
-        Role::Sender(_) | Role::Receiver => Ok(live.endpoint().fd()),
+        Role::Sender(_) | Role::Receiver => Ok(live.shards().fd()),
         Role::Member(_) => Err(no_descriptor()),
     })
 }
@@ -81,7 +81,7 @@ pub extern "C" fn rtcp_fd(h: rtcp_handle) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn rtcp_timeout_ms(h: rtcp_handle) -> c_int {
     on_handle("rtcp_timeout_ms", h, |live| match live.role {
-        Role::Sender(_) | Role::Receiver => Ok(live.endpoint().timeout_ms().max(-1)),
+        Role::Sender(_) | Role::Receiver => Ok(live.shards().timeout_ms().max(-1)),
         Role::Member(_) => Err(no_descriptor()),
     })
 }

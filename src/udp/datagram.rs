@@ -7,8 +7,13 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta};
 
-/// What one buffer must hold: the largest datagram, or as much as GRO merges into one.
-const BUFFER_LEN: usize = 1 << 16;
+/// What one buffer must hold: the largest datagram, or as much as GRO merges into one. And 25 cache lines, lest
+/// all buffers begin in the same set of the cache, where small datagrams would drive each other out.
+const BUFFER_LEN: usize = (1 << 16) + 25 * 64;
+
+/// Buffers that are offered after a call that filled fewer: to prepare all of them costs as much as to receive
+/// one small datagram.
+const FEW: usize = 4;
 
 /// The congestion bits of the IP header, RFC 3168 section 5; "not capable" is the absence of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,13 +118,15 @@ impl ReceiveBatch {
         self.filled = 0;
     }
 
-    /// Lets `receive` fill the buffers. Answers how many datagrams there are now.
+    /// Lets `receive` fill the buffers: all, or a few where it found little to fill before. Answers how many
+    /// datagrams there are now.
     pub(super) fn fill(
         &mut self,
         receive: impl FnOnce(&mut [IoSliceMut<'_>], &mut [RecvMeta]) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        let few = if self.filled < FEW { FEW } else { BATCH_SIZE };
+        let count = few.min(self.buffers.len() / BUFFER_LEN);
         self.filled = 0;
-        let count = self.buffers.len() / BUFFER_LEN;
         let mut chunks = self.buffers.chunks_exact_mut(BUFFER_LEN);
         let mut slices: [_; BATCH_SIZE] =
             array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));

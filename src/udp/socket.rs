@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::datagram::{ReceiveBatch, Transmit, canonical};
 use super::icmp::{self, IcmpError};
-use super::{options, sys};
+use super::{mmsg, options, sys};
 
 /// What to ask of the kernel for each direction: 4 MiB, 3 ms of 10 Gbit/s.
 pub const UDP_BUFFER_DEFAULT: usize = 4 << 20;
@@ -29,6 +29,19 @@ fn is_doubt(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO))
 }
 
+/// Bytes of a transmit that leave as one message, if the kernel cuts messages into so many segments.
+fn head_len(transmit: &Transmit<'_>, max_segments: usize) -> usize {
+    let len = transmit.bytes.len();
+    transmit.segment_size.map_or(len, |size| {
+        let size = size.max(1);
+        len.min(size * max_segments.min(MAX_SEND_LEN / size).max(1))
+    })
+}
+
+fn source(transmit: &Transmit<'_>) -> Option<IpAddr> {
+    transmit.from.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_canonical())
+}
+
 /// Sends and receives batches of datagrams. Nothing here blocks.
 pub trait UdpIo {
     /// Sends `transmits` in order and answers how many went whole.
@@ -41,7 +54,8 @@ pub trait UdpIo {
     /// anything else that this datagram cannot go and should be given up; others may still go.
     fn send(&self, transmits: &mut [Transmit<'_>]) -> Result<usize, SendError>;
 
-    /// Replaces what is in `batch` by the datagrams that wait, as many as fit. Answers how many.
+    /// Replaces what is in `batch` by the datagrams that wait, as many as fit; a few, if there were few before.
+    /// Answers how many.
     ///
     /// Zero is possible: what came was unanswerable (see [`ReceiveBatch::iter`]) or ICMP errors only.
     ///
@@ -56,8 +70,22 @@ pub trait UdpIo {
     /// How many datagrams may come merged in one buffer: 1 without GRO.
     fn max_gro_segments(&self) -> usize;
 
+    /// How datagrams leave at the moment.
+    fn backend(&self) -> Backend;
+
     /// The address that the socket is bound to, its port never 0.
     fn local_addr(&self) -> SocketAddr;
+}
+
+/// How many datagrams one system call sends: the best that the kernel and the interface turned out to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Rows that the kernel cuts (GSO), several of them in a call.
+    Offload,
+    /// One datagram per message, many messages in a call (sendmmsg).
+    Batch,
+    /// One.
+    Single,
 }
 
 /// Why a datagram did not leave, and for whom it was.
@@ -106,7 +134,7 @@ impl From<SendError> for io::Error {
 pub struct SocketOptions {
     /// Bytes to ask of the kernel for each direction; 0 leaves its own choice. It may grant less.
     pub udp_buffer: usize,
-    /// Whether to use GSO and GRO where the kernel has them. Without: one datagram, one system call.
+    /// Whether to use GSO and GRO where the kernel has them.
     pub offload: bool,
 }
 
@@ -125,6 +153,7 @@ pub struct UdpSocket {
     local_addr: SocketAddr,
     is_ipv6: bool,
     offload: bool,
+    has_sendmmsg: bool,
 }
 
 impl UdpSocket {
@@ -133,10 +162,25 @@ impl UdpSocket {
     /// # Errors
     /// When the address is taken, not ours or not allowed; the text names it.
     pub fn bind(addr: SocketAddr, options: SocketOptions) -> io::Result<Self> {
+        Self::bind_as(addr, false, options)
+    }
+
+    /// One more socket bound to this one's address. The kernel's hash deals arrivals out to all of them,
+    /// unless a program is attached that does it better: see [`Steering`](super::Steering).
+    pub(super) fn twin(&self, options: SocketOptions) -> io::Result<Self> {
+        // Not before it is bound: another program's port would not be in use but shared.
+        self.socket.set_reuse_port(true)?;
+        Self::bind_as(self.local_addr, true, options)
+    }
+
+    fn bind_as(addr: SocketAddr, shares_port: bool, options: SocketOptions) -> io::Result<Self> {
         let bind = || {
             let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
             if addr.is_ipv6() {
                 socket.set_only_v6(!addr.ip().is_unspecified())?;
+            }
+            if shares_port {
+                socket.set_reuse_port(true)?;
             }
             socket.bind(&addr.into())?;
             Self::new(socket, options)
@@ -190,7 +234,9 @@ impl UdpSocket {
         let state = options::apply(&socket, options)?;
         let local_addr = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
         let is_ipv6 = local_addr.is_ipv6();
-        Ok(Self { socket, state: RwLock::new(state), local_addr, is_ipv6, offload: options.offload })
+        let has_sendmmsg = mmsg::is_supported(socket.as_raw_fd());
+        let (state, offload) = (RwLock::new(state), options.offload);
+        Ok(Self { socket, state, local_addr, is_ipv6, offload, has_sendmmsg })
     }
 
     /// The next ICMP error about a datagram that this socket sent, `None` when there is none (any more).
@@ -201,56 +247,95 @@ impl UdpSocket {
         icmp::next_error(self.socket.as_raw_fd())
     }
 
-    /// Sends all of one transmit, moving `bytes` past what has gone.
-    fn send_one(&self, transmit: &mut Transmit<'_>) -> io::Result<()> {
+    /// Sends the head of one transmit, as much as one message takes, moving `bytes` past it.
+    fn send_next(&self, transmit: &mut Transmit<'_>) -> io::Result<()> {
         if transmit.to.port() == 0 {
             // The kernel's EINVAL would be taken for a missing feature.
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "port 0 is no destination"));
         }
         let (mut attempts, mut feature_doubted) = (0, false);
-        while !transmit.bytes.is_empty() {
-            let segment_size = transmit.segment_size.unwrap_or(MAX_SEND_LEN).max(1);
-            let segments = self.max_gso_segments().min(MAX_SEND_LEN / segment_size).max(1);
-            let len = match transmit.segment_size {
-                Some(_) => transmit.bytes.len().min(segments * segment_size),
-                None => transmit.bytes.len(),
-            };
-            let (head, rest) = transmit.bytes.split_at(len);
+        loop {
+            let (head, rest) = transmit.bytes.split_at(head_len(transmit, self.max_gso_segments()));
             match self.send_head(transmit, head) {
-                Ok(()) => (transmit.bytes, attempts) = (rest, 0),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Ok(()) => transmit.bytes = rest,
                 // The interface's queue was full and dropped it: lost, like a datagram in any other
                 // queue. (Without IP_RECVERR the kernel would not even say so.)
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => transmit.bytes = rest,
                 Err(error) if attempts < PENDING_ERRORS_SKIPPED && icmp::may_be_pending(&error) => {
                     attempts += 1;
+                    continue;
                 }
                 // GSO seems not to work here; quinn-udp has noted it, and the next round sends one segment.
-                Err(error) if !feature_doubted && is_doubt(&error) => feature_doubted = true,
+                Err(error) if !feature_doubted && is_doubt(&error) => {
+                    feature_doubted = true;
+                    continue;
+                }
                 Err(error) => {
-                    if feature_doubted {
+                    if feature_doubted && error.kind() != io::ErrorKind::WouldBlock {
                         self.restore_offload();
                     }
                     return Err(error);
                 }
             }
+            return Ok(());
+        }
+    }
+
+    fn send_head(&self, transmit: &Transmit<'_>, head: &[u8]) -> io::Result<()> {
+        let contents = quinn_udp::Transmit {
+            destination: self.spelled(transmit.to),
+            ecn: transmit.ecn.map(super::Ecn::codepoint),
+            contents: head,
+            segment_size: transmit.segment_size,
+            src_ip: source(transmit),
+        };
+        self.state().try_send(UdpSockRef::from(&self.socket), &contents)
+    }
+
+    /// Sends as many heads as one call takes, moving `bytes` past what has gone. An error is about the first.
+    fn send_many(&self, transmits: &mut [Transmit<'_>]) -> io::Result<()> {
+        let segments = self.max_gso_segments();
+        let mut room = mmsg::MESSAGES;
+        let mut rows = Vec::with_capacity(transmits.len().min(room));
+        for transmit in transmits.iter() {
+            if room == 0 || transmit.to.port() == 0 {
+                break;
+            }
+            let message_len = head_len(transmit, segments).max(1);
+            let is_cut = transmit.segment_size.filter(|size| *size < message_len);
+            rows.push(mmsg::Row {
+                to: self.spelled(transmit.to),
+                from: source(transmit),
+                ecn: transmit.ecn,
+                message_len,
+                segment_size: is_cut.and_then(|size| u16::try_from(size).ok()),
+                bytes: transmit.bytes,
+            });
+            room = room.saturating_sub(transmit.bytes.len().div_ceil(message_len));
+        }
+        let mut sent = mmsg::send(self.socket.as_raw_fd(), &rows)?;
+        for transmit in transmits {
+            while sent > 0 && !transmit.bytes.is_empty() {
+                transmit.bytes = &transmit.bytes[head_len(transmit, segments)..];
+                sent -= 1;
+            }
         }
         Ok(())
     }
 
-    fn send_head(&self, transmit: &Transmit<'_>, head: &[u8]) -> io::Result<()> {
-        let destination = match transmit.to {
+    /// Whether one call more than pays for itself.
+    fn has_many(&self, transmits: &[Transmit<'_>]) -> bool {
+        let [first, others @ ..] = transmits else { return false };
+        let is_long = || head_len(first, self.max_gso_segments()) < first.bytes.len();
+        self.has_sendmmsg && first.to.port() != 0 && (!others.is_empty() || is_long())
+    }
+
+    /// IPv4 as an IPv6 socket wants it.
+    fn spelled(&self, to: SocketAddr) -> SocketAddr {
+        match to {
             SocketAddr::V4(v4) if self.is_ipv6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
             to => to,
-        };
-        let contents = quinn_udp::Transmit {
-            destination,
-            ecn: transmit.ecn.map(super::Ecn::codepoint),
-            contents: head,
-            segment_size: transmit.segment_size,
-            src_ip: transmit.from.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_canonical()),
-        };
-        self.state().try_send(UdpSockRef::from(&self.socket), &contents)
+        }
     }
 
     /// Turns offload on again after a datagram that fails even alone.
@@ -273,14 +358,26 @@ impl UdpSocket {
 
 impl UdpIo for UdpSocket {
     fn send(&self, transmits: &mut [Transmit<'_>]) -> Result<usize, SendError> {
-        for (taken, transmit) in transmits.iter_mut().enumerate() {
-            match self.send_one(transmit) {
+        let mut gone = 0;
+        loop {
+            gone += transmits[gone..].iter().take_while(|transmit| transmit.bytes.is_empty()).count();
+            let rest = &mut transmits[gone..];
+            let Some(to) = rest.first().map(|transmit| transmit.to) else { return Ok(gone) };
+            let result = if self.has_many(rest) {
+                match self.send_many(rest) {
+                    // What the first one met, in its own call: it may be another's ICMP error, or GSO's fault.
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.send_next(&mut rest[0]),
+                    result => result,
+                }
+            } else {
+                self.send_next(&mut rest[0])
+            };
+            match result {
                 Ok(()) => {}
-                Err(_) if taken > 0 => return Ok(taken),
-                Err(source) => return Err(SendError { to: transmit.to, source }),
+                Err(_) if gone > 0 => return Ok(gone),
+                Err(source) => return Err(SendError { to, source }),
             }
         }
-        Ok(transmits.len())
     }
 
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
@@ -301,6 +398,14 @@ impl UdpIo for UdpSocket {
 
     fn max_gro_segments(&self) -> usize {
         if self.offload { self.state().gro_segments() } else { 1 }
+    }
+
+    fn backend(&self) -> Backend {
+        match self.has_sendmmsg {
+            _ if self.max_gso_segments() > 1 => Backend::Offload,
+            true => Backend::Batch,
+            false => Backend::Single,
+        }
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -331,6 +436,17 @@ mod tests {
 
     fn socket(addr: &str) -> UdpSocket {
         UdpSocket::bind(addr.parse().unwrap(), SocketOptions::default()).unwrap()
+    }
+
+    const BACKENDS: [Backend; 3] = [Backend::Offload, Backend::Batch, Backend::Single];
+
+    /// A socket as on a machine that has nothing better.
+    fn limited(addr: &str, backend: Backend) -> UdpSocket {
+        let options = SocketOptions { offload: backend == Backend::Offload, ..SocketOptions::default() };
+        let mut socket = UdpSocket::bind(addr.parse().unwrap(), options).unwrap();
+        socket.has_sendmmsg &= backend != Backend::Single;
+        assert_eq!(socket.backend(), backend);
+        socket
     }
 
     fn transmit(to: SocketAddr, bytes: &[u8]) -> Transmit<'_> {
@@ -445,9 +561,67 @@ mod tests {
     }
 
     #[test]
+    fn many_transmits_leave_in_order_each_with_its_source_and_congestion_bits() {
+        for (backend, any) in
+            BACKENDS.into_iter().flat_map(|backend| [(backend, "0.0.0.0:0"), (backend, "[::]:0")])
+        {
+            let (here, there) = (limited(any, backend), socket(V4));
+            let to = there.local_addr();
+            let plain = transmit(to, b"plain");
+            let row = Transmit { segment_size: Some(4), ..transmit(to, b"row of seven") };
+            let told = Transmit { from: Some("127.0.0.9".parse().unwrap()), ..row };
+            let mut batch = [
+                plain,
+                Transmit { ecn: Some(Ecn::Ect0), ..row },
+                transmit(to, b""),
+                Transmit { ecn: Some(Ecn::Ce), ..told },
+                Transmit { ecn: Some(Ecn::Ect1), ..plain },
+            ];
+            assert_eq!(here.send(&mut batch).unwrap(), 5);
+            let (datagrams, _) = collect(&there, 8);
+            let port = here.local_addr().port();
+            let lines: Vec<_> = datagrams
+                .iter()
+                .map(|(from, ecn, bytes)| {
+                    assert_eq!(from.port(), port);
+                    (from.ip().to_string(), *ecn, str::from_utf8(bytes).unwrap())
+                })
+                .collect();
+            let line = |ip: &str, ecn, text| (ip.to_owned(), ecn, text);
+            let rest = ["row ", "of s", "even"];
+            let expected: Vec<_> = [line("127.0.0.1", None, "plain")]
+                .into_iter()
+                .chain(rest.map(|text| line("127.0.0.1", Some(Ecn::Ect0), text)))
+                .chain(rest.map(|text| line("127.0.0.9", Some(Ecn::Ce), text)))
+                .chain([line("127.0.0.1", Some(Ecn::Ect1), "plain")])
+                .collect();
+            assert_eq!(lines, expected, "{backend:?} {any}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_source_is_kept_by_every_backend() {
+        for backend in BACKENDS {
+            let (here, there) = (limited("[::]:0", backend), socket(V6));
+            let from = Some("::1".parse().unwrap());
+            let one = Transmit { from, ecn: Some(Ecn::Ce), ..transmit(there.local_addr(), b"x") };
+            assert_eq!(here.send(&mut [one; 70]).unwrap(), 70);
+            let (datagrams, _) = collect(&there, 70);
+            assert!(
+                datagrams
+                    .iter()
+                    .all(|(from, ecn, _)| from.ip() == "::1".parse::<IpAddr>().unwrap()
+                        && *ecn == Some(Ecn::Ce))
+            );
+        }
+    }
+
+    #[test]
     fn a_closed_port_is_reported_and_disturbs_nobody_else() {
-        for (addr, dual_stack) in [(V4, false), (V6, false), (V4, true)] {
-            let here = if dual_stack { socket("[::]:0") } else { socket(addr) };
+        for (backend, (addr, dual_stack)) in
+            BACKENDS.into_iter().flat_map(|b| [(V4, false), (V6, false), (V4, true)].map(|case| (b, case)))
+        {
+            let here = limited(if dual_stack { "[::]:0" } else { addr }, backend);
             let there = socket(addr);
             let closed = socket(addr).local_addr();
             for round in 0..10u8 {
@@ -470,7 +644,11 @@ mod tests {
 
     #[test]
     fn a_datagram_that_cannot_go_is_named_and_the_next_one_goes() {
-        let (here, there) = (socket(V4), socket(V4));
+        BACKENDS.into_iter().for_each(names_what_cannot_go);
+    }
+
+    fn names_what_cannot_go(backend: Backend) {
+        let (here, there) = (limited(V4, backend), socket(V4));
         let segments = here.max_gso_segments();
         let large = vec![0; 70_000];
         let to = there.local_addr();
@@ -513,14 +691,16 @@ mod tests {
 
     #[test]
     fn a_batch_stops_at_what_cannot_go_and_keeps_the_rest() {
-        let (here, there) = (socket(V4), socket(V4));
-        let bytes = vec![1; 3000];
-        let row = Transmit { segment_size: Some(1000), ..transmit(there.local_addr(), &bytes) };
-        let large = vec![2; 70_000];
-        let mut batch = [row, transmit(there.local_addr(), &large), row];
-        assert_eq!(here.send(&mut batch).unwrap(), 1);
-        assert_eq!(batch.map(|transmit| transmit.bytes.len()), [0, 70_000, 3000]);
-        assert_eq!(collect(&there, 3).0.len(), 3);
+        for backend in BACKENDS {
+            let (here, there) = (limited(V4, backend), socket(V4));
+            let bytes = vec![1; 3000];
+            let row = Transmit { segment_size: Some(1000), ..transmit(there.local_addr(), &bytes) };
+            let large = vec![2; 70_000];
+            let mut batch = [row, transmit(there.local_addr(), &large), row];
+            assert_eq!(here.send(&mut batch).unwrap(), 1);
+            assert_eq!(batch.map(|transmit| transmit.bytes.len()), [0, 70_000, 3000]);
+            assert_eq!(collect(&there, 3).0.len(), 3);
+        }
     }
 
     #[test]

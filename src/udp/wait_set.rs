@@ -51,7 +51,10 @@ impl WaitSet {
         Ok(())
     }
 
-    fn fd(&self) -> RawFd {
+    /// The descriptor that is readable (POLLIN) whenever [`wait`](Self::wait) would report something. Only poll
+    /// it: it stays this object's own.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 }

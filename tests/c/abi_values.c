@@ -86,6 +86,10 @@ IS(RTCP_PHASE_PROBE_BW_REFILL, 8);
 IS(RTCP_PHASE_PROBE_BW_UP, 9);
 IS(RTCP_PHASE_PROBE_RTT, 10);
 
+IS(RTCP_IO_SINGLE, 1);
+IS(RTCP_IO_BATCH, 2);
+IS(RTCP_IO_OFFLOAD, 3);
+
 IS(sizeof(rtcp_handle), 8);
 IS(sizeof(rtcp_ssize), sizeof(void *));
 
@@ -132,8 +136,9 @@ AT(rtcp_stats, packets_ce, 240);
 AT(rtcp_stats, bytes_ce, 248);
 AT(rtcp_stats, rto_spurious, 256);
 AT(rtcp_stats, bytes_retransmitted, 264);
+AT(rtcp_stats, io, 272);
 /* sizeof(rtcp_stats) may grow: it is passed to rtcp_get_stats(). */
-_Static_assert(sizeof(rtcp_stats) >= 272, "rtcp_stats lost a field");
+_Static_assert(sizeof(rtcp_stats) >= 280, "rtcp_stats lost a field");
 
 _Static_assert(RTCP_VERSION_NUMBER ==
                    ((RTCP_VERSION_MAJOR << 16) | (RTCP_VERSION_MINOR << 8) | RTCP_VERSION_PATCH),

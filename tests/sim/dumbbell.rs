@@ -114,10 +114,13 @@ impl Report {
 
     /// Datagrams dropped before the wire for each one that came in, within the window.
     pub(crate) fn congestion_loss(&self) -> f64 {
-        let link = &self.link_in_window;
-        let dropped = link.queue_dropped + link.aqm_dropped + link.policed;
-        dropped as f64 / link.packets_in.max(1) as f64
+        dropped_share(&self.link_in_window)
     }
+}
+
+/// Datagrams dropped before the wire for each one that came in.
+pub(crate) fn dropped_share(link: &LinkStats) -> f64 {
+    (link.queue_dropped + link.aqm_dropped + link.policed) as f64 / link.packets_in.max(1) as f64
 }
 
 /// What is to be simulated.

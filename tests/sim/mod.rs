@@ -265,7 +265,7 @@ impl World {
         let mut text = format!("at {:?}, {} segments sent", self.now, self.sent);
         for host in &self.hosts {
             for app in &host.apps {
-                let state = host.mux.connection(app.id).map(rtcp::connection::Connection::state);
+                let state = host.mux.connection(app.id).map(|connection| connection.state());
                 text += &format!(
                     "\n  {} {:?} {state:?}: wrote {}/{}, read {}/{}, eof {}, finished {}, end {:?}",
                     host.addr,

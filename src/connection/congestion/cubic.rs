@@ -232,6 +232,10 @@ impl Cubic {
 }
 
 impl Controller for Cubic {
+    fn keep(&self) -> Option<Box<dyn Controller>> {
+        (self.ssthresh() < u64::MAX).then(|| Box::new(self.clone()) as _)
+    }
+
     fn name(&self) -> &'static str {
         "cubic"
     }

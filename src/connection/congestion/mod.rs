@@ -154,6 +154,10 @@ pub struct CongestionEvent {
 /// No call panics, whatever its arguments. When one ACK both reports a loss and covers new data, either
 /// order of [`Controller::on_congestion_event`] and [`Controller::on_ack`] is right.
 pub trait Controller: Debug + Send {
+    /// What to keep of it while the connection rests, in memory of its own; None: a new one knows as much.
+    fn keep(&self) -> Option<Box<dyn Controller>> {
+        None
+    }
     /// Name for statistics and logs: "bbr", "cubic", "fixed".
     fn name(&self) -> &'static str;
     /// The handshake took `rtt`; nothing else was sent so far.

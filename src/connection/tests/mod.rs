@@ -15,6 +15,7 @@ mod liveness;
 mod loss;
 mod pacing;
 mod pair;
+mod pingpong;
 mod pmtud;
 mod pmtud_plain;
 mod recovery;

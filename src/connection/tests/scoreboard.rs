@@ -200,6 +200,56 @@ fn the_fin_does_not_count_when_a_segment_is_cut() {
     assert_eq!(board.next_lost(9, None), Some((1, 6)), "equal pieces");
 }
 
+/// More than a hostile peer can afford to be answered with: each block of each ACK must not cost the window.
+const MANY: u64 = 100_000;
+/// A walk of all records per block or segment takes minutes.
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn blocks_that_begin_and_end_anywhere_in_what_is_known_cost_no_walk() {
+    let (mut board, now) = board_of(MANY);
+    let mut delivery = board.delivery(now, ms(1), None);
+    board.sack(11, 1 + 10 * MANY, &mut delivery);
+    let begin = std::time::Instant::now();
+    for i in 1..MANY {
+        board.sack(1 + 10 * i, 1 + 10 * MANY, &mut delivery);
+        board.sack(11, 1 + 10 * (MANY - i), &mut delivery);
+        board.sack(11 + 10 * (i / 2), 1 + 10 * (MANY - i / 2), &mut delivery);
+    }
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
+    assert_eq!(board.sacked(), 10 * (MANY - 1));
+}
+
+#[test]
+fn a_flight_that_is_too_long_for_the_path_is_cut_in_one_pass() {
+    let (mut board, _) = board_of(MANY);
+    let later = Time::from_nanos(1_000_000_000_000);
+    assert_eq!(board.mark_longer_lost(4, None), MANY);
+    let begin = std::time::Instant::now();
+    let mut at = 1;
+    while let Some((start, end)) = board.next_lost(4, None) {
+        assert!(start == at && end - start <= 4);
+        board.on_retransmitted(start, later);
+        at = end;
+    }
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
+    assert_eq!((at, board.records() as u64), (1 + 10 * MANY, 3 * MANY));
+    board.assert_invariants(1, at);
+}
+
+#[test]
+fn what_was_thought_lost_takes_its_place_among_what_is_in_flight_by_time() {
+    let (mut board, start) = board_of(6);
+    let now = start + ms(100);
+    board.on_retransmitted(11, now); // a copy: the second segment is now the youngest
+    assert_eq!(board.mark_lost(now, (now, 1), ms(97)), (30, 3), "the first, the third and the fourth");
+    board.on_retransmitted(21, now);
+    board.unmark_lost();
+    assert_eq!(board.oldest_outstanding().map(|s| s.start), Some(1));
+    assert_eq!(board.mark_lost(now + ms(1), (now, 1), ms(97)), (30, 3), "the first, the fourth, the fifth");
+    assert_eq!(board.oldest_outstanding().map(|s| s.start), Some(51));
+}
+
 /// With a hole at SND.UNA each ACK echoes the timestamp of what came before the hole (RFC 7323 4.3): that must not
 /// keep a retransmission that arrives beyond it from showing that what was sent before it is lost.
 #[test]

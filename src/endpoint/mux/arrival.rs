@@ -132,7 +132,7 @@ impl Mux {
         let mapped = self.keys.get(&key).copied();
         let Some(id) = mapped.or_else(|| self.find_by_reply(canonical(to), ours, peers)) else { return };
         if let Some(slot) = self.slots.get_mut(id).filter(|slot| !slot.ignores_refusals) {
-            slot.connection.handle_refused(now);
+            slot.connection().handle_refused(now);
             self.refresh(now, id);
         }
     }
@@ -143,7 +143,7 @@ impl Mux {
             return None;
         }
         let is_it = |slot: &Slot| {
-            let identity = slot.connection.identity();
+            let identity = slot.view().identity();
             slot.is_mapped && (identity.local_port, identity.peer_port) == (ours, peers)
         };
         self.slots.iter().find(|(_, slot)| is_it(slot)).map(|(id, _)| id)
@@ -159,16 +159,16 @@ impl Mux {
         // The application has not yet read to the end, but the peer may already come again.
         if arrival.is_opening()
             && arrival.is_intact()
-            && let Some(after) = slot.connection.time_wait().and_then(|wait| reopens(now, wait, arrival))
+            && let Some(after) = slot.view().time_wait().and_then(|wait| reopens(now, wait, arrival))
         {
             slot.is_mapped = false;
             self.keys.remove(&key);
             self.free_if_over(id);
             return self.handle_syn(now, key, arrival, Some(after));
         }
-        slot.connection.handle_segment(now, arrival.segment, arrival.datagram, arrival.ce);
+        slot.connection().handle_segment(now, arrival.segment, arrival.datagram, arrival.ce);
         // Once it is over the key may lead elsewhere.
-        if matches!(slot.connection.state(), State::Closed | State::TimeWait) {
+        if matches!(slot.connection().state(), State::Closed | State::TimeWait) {
             self.end_row(now, last);
         }
     }

@@ -62,7 +62,9 @@ impl Mux {
             }
             let counted = slot.counts();
             sink.push(slot.report(id, news));
-            self.accepted -= usize::from(counted && !slot.counts());
+            if counted && !slot.counts() {
+                self.accepted.give_back();
+            }
             if news & event::CLOSED != 0 {
                 self.told.push(id);
             }
@@ -84,7 +86,7 @@ impl Mux {
     /// [`OpError::NotFound`].
     pub fn watch(&mut self, id: ConnId, mask: u32) -> Result<(), OpError> {
         let slot = self.slots.get_mut(id).filter(|slot| slot.is_held()).ok_or(OpError::NotFound)?;
-        slot.watched = mask & LEVELS;
+        slot.watched = (mask & LEVELS) as u8;
         self.refresh_news(id);
         Ok(())
     }
@@ -92,7 +94,7 @@ impl Mux {
     /// Which of `mask` hold for one connection now; CONNECTED, ACCEPTED and CLOSED from when they happened.
     #[must_use]
     pub fn condition(&self, id: ConnId, mask: u32) -> Option<u32> {
-        self.held(id).map(|slot| mask & (slot.raised | slot.levels(mask)))
+        self.held(id).map(|slot| mask & (u32::from(slot.raised) | slot.levels(mask)))
     }
 
     /// Is a watched condition of this connection true, or has it news that [`take_news`](Self::take_news)
@@ -105,7 +107,7 @@ impl Mux {
     /// The one-time bits of a connection that is polled by itself, not through `poll_events`.
     pub fn take_news(&mut self, id: ConnId) -> u32 {
         let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.is_held()) else { return 0 };
-        let news = std::mem::take(&mut slot.pending);
+        let news = u32::from(std::mem::take(&mut slot.pending));
         self.refresh_news(id);
         news
     }

@@ -53,8 +53,8 @@ impl Mux {
     /// If the attempt has failed before the peer answered, begins the next in the same slot.
     pub(super) fn fall_back(&mut self, now: Time, id: ConnId) {
         let Some(slot) = self.slots.get_mut(id) else { return };
-        let answered = slot.connection.is_established();
-        let failure = match slot.connection.end() {
+        let answered = slot.view().is_established();
+        let failure = match slot.view().end() {
             Some(End::Failed(error)) if !answered && error != Error::Aborted => error,
             None if !answered => return,
             _ => {
@@ -63,7 +63,7 @@ impl Mux {
             }
         };
         let Some(mut fallback) = slot.fallback.take() else { return };
-        let (old_key, identity) = (slot.key, *slot.connection.identity());
+        let (old_key, identity) = (slot.key, *slot.view().identity());
         let same_port = identity.peer_port == slot.peer.port();
         while let Some(peer) = fallback.peers.pop_front().map(canonical) {
             let peer_port = if same_port { peer.port() } else { identity.peer_port };
@@ -90,9 +90,9 @@ impl Mux {
             self.keys.remove(&old_key);
             self.keys.insert(key, id);
             let Some(slot) = self.slots.get_mut(id) else { return };
-            self.past += &slot.connection.stats();
-            *slot.connection = connection;
-            (slot.key, slot.peer, slot.reply_to) = (key, peer, peer);
+            self.past += &slot.view().stats();
+            *slot.connection() = connection;
+            (slot.key, slot.peer) = (key, peer);
             slot.is_mapped = true;
             slot.fallback = Some(fallback);
             if !slot.in_transmit_queue {

@@ -1,5 +1,7 @@
 //! From a SYN to a connection: what is answered, what is remembered, when a connection begins.
 
+use std::sync::Arc;
+
 use super::super::cookies::{Cookie, syn_len};
 use super::super::half_open::HalfOpen;
 use super::super::key::Key;
@@ -46,7 +48,7 @@ impl Mux {
             return;
         }
         let ours = self.config.local_tcp_port;
-        if self.accepted >= self.config.max_clients || ours != 0 && ours != segment.dst_port {
+        if self.accepted.is_full(self.config.max_clients) || ours != 0 && ours != segment.dst_port {
             self.reset(now, arrival);
             return;
         }
@@ -162,11 +164,11 @@ impl Mux {
         half_open: &HalfOpen,
         arrival: &Arrival<'_>,
     ) -> bool {
-        if self.accepted >= self.config.max_clients {
+        if !self.accepted.take(self.config.max_clients) {
             self.reset(now, arrival);
             return true;
         }
-        let config = &self.config.connection;
+        let config = &self.shared;
         let identity = Identity {
             local_port: half_open.local_port,
             peer_port: half_open.peer_port,
@@ -174,14 +176,15 @@ impl Mux {
             ts_offset: half_open.ts_offset,
         };
         let (offer, terms) = (&half_open.offer, half_open.terms);
-        let mut connection = Connection::accept(now, config, identity, offer, terms, half_open.rtt_origin());
+        let mut connection =
+            Connection::accept(now, Arc::clone(config), identity, offer, terms, half_open.rtt_origin());
         connection.handle_segment(now, arrival.segment, arrival.datagram, arrival.ce);
         if !connection.is_established() {
             self.past += &connection.stats();
+            self.accepted.give_back();
             return false;
         }
-        let reply_to = self.config.ack_to.unwrap_or(half_open.from);
-        let mut slot = self.new_slot(connection, key, half_open.from, reply_to, Origin::Accepted, config);
+        let mut slot = self.new_slot(connection, key, half_open.from, Origin::Accepted, config);
         slot.local_ip = half_open.local_ip;
         slot.raise(event::ACCEPTED);
         let id = self.insert(now, slot);
@@ -218,7 +221,7 @@ impl Mux {
             datagram[16..18].fill(0); // the peer's habit is part of what it offered
         }
         if let Some(slot) = self.slots.get_mut(id) {
-            slot.connection.handle_segment(now, &syn, &datagram, false);
+            slot.connection().handle_segment(now, &syn, &datagram, false);
             self.refresh(now, id);
         }
     }

@@ -8,8 +8,10 @@ mod arrival;
 mod events;
 mod fallback;
 mod handshake;
+mod life;
 mod loans;
 mod output;
+mod places;
 mod ration;
 mod slot;
 #[cfg(test)]
@@ -20,6 +22,7 @@ mod types;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::budget::Budget;
@@ -32,11 +35,14 @@ use super::slab::Slab;
 use super::stateless::Replies;
 use super::time_wait_table::{self, TimeWaitTable};
 use super::timers::Timers;
-use crate::connection::{Config, Connection, Identity, Stats};
+use crate::connection::{Config, Connection, Identity, Stats, View};
 use crate::time::Time;
 pub use arrival::Datagram;
 pub use events::{Event, event};
 use fallback::Fallback;
+use life::Life;
+use places::Accepted;
+pub(super) use places::Places;
 use ration::Ration;
 use slot::{Holder, Origin, Slot};
 pub use tracing::TraceRecord;
@@ -46,6 +52,8 @@ pub use types::{ConnectError, ConnectOptions, MuxConfig, OpError, Transmit};
 /// The connections of one socket.
 pub struct Mux {
     config: MuxConfig,
+    /// `config.connection`, for all connections that have no other.
+    shared: Arc<Config>,
     secrets: Secrets,
     slots: Slab<Slot>,
     keys: HashMap<Key, ConnId, TableHash>,
@@ -69,7 +77,9 @@ pub struct Mux {
     /// Connections with something to report right now.
     with_news: usize,
     /// Accepted connections whose end was not reported yet.
-    accepted: usize,
+    accepted: Accepted,
+    /// Connections that gave their memory up since the last `take_rested`.
+    rested: usize,
     /// Counters of connections that are gone, and of datagrams that belonged to none.
     past: Stats,
     /// What happens to each connection, if somebody wants to know.
@@ -80,10 +90,16 @@ impl Mux {
     /// An endpoint without connections. The seed must be unpredictable outside of simulations.
     #[must_use]
     pub fn new(config: MuxConfig, seed: [u8; 32]) -> Self {
+        Self::shard(config, seed, 0, Places::default())
+    }
+
+    /// One of up to 64 that share an address, its number in every id. The seed is the same for all, so that
+    /// a cookie of one is good at each; so is the limit on accepted connections.
+    pub(super) fn shard(config: MuxConfig, seed: [u8; 32], shard: u8, places: Places) -> Self {
         let secrets = Secrets::new(&seed);
         let half_open = if config.max_clients > 0 { half_open::CAPACITY } else { 0 };
         Self {
-            slots: Slab::new(),
+            slots: Slab::new(shard),
             keys: HashMap::with_hasher(secrets.table),
             timers: Timers::default(),
             half_open: HalfOpenTable::new(half_open, secrets.table),
@@ -97,10 +113,12 @@ impl Mux {
             to_report: VecDeque::new(),
             told: Vec::new(),
             with_news: 0,
-            accepted: 0,
+            accepted: Accepted::new(places),
+            rested: 0,
             past: Stats::default(),
             tracing: None,
             secrets,
+            shared: Arc::new(config.connection.clone()),
             config,
         }
     }
@@ -159,14 +177,17 @@ impl Mux {
             ts_offset: self.secrets.timestamp_offset(&key),
         };
         let fallback = Fallback::new(options.alternatives, &options.config);
-        let config =
-            fallback.as_ref().map_or_else(|| options.config.clone(), |all| all.share(all.attempts()));
-        let connection = Connection::connect(now, &config, identity);
+        let config = match &fallback {
+            Some(all) => Arc::new(all.share(all.attempts())),
+            None if options.config == *self.shared => Arc::clone(&self.shared),
+            None => Arc::new(options.config.clone()),
+        };
+        let connection = Connection::connect(now, config, identity);
         let slot = Slot {
             fallback,
             ignores_refusals: options.ignore_refused,
             user_data: options.user_data,
-            ..self.new_slot(connection, key, peer, peer, Origin::Dialled, &options.config)
+            ..self.new_slot(connection, key, peer, Origin::Dialled, &options.config)
         };
         let id = self.insert(now, slot);
         if let Some(half_open) = crossing {
@@ -268,8 +289,8 @@ impl Mux {
 
     /// The connection, while its id lives.
     #[must_use]
-    pub fn connection(&self, id: ConnId) -> Option<&Connection> {
-        self.held(id).map(|slot| &*slot.connection)
+    pub fn connection(&self, id: ConnId) -> Option<View<'_>> {
+        self.held(id).map(Slot::view)
     }
 
     /// Where the connection's segments come from.
@@ -301,7 +322,7 @@ impl Mux {
         let ids: Vec<ConnId> = self.slots.iter().map(|(id, _)| id).collect();
         for id in ids {
             if let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.end.is_none()) {
-                slot.connection.abort(now);
+                slot.connection().abort(now);
                 self.let_go(now, id, None);
             }
         }
@@ -328,7 +349,18 @@ impl Mux {
     /// Nothing is left to send, answer or wait for that a process should stay for.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.replies.is_empty() && self.slots.iter().all(|(_, slot)| slot.connection.may_be_left())
+        self.replies.is_empty() && self.slots.iter().all(|(_, slot)| slot.view().may_be_left())
+    }
+
+    /// Connections that gave memory up since it was given back to the system.
+    #[must_use]
+    pub const fn rested(&self) -> usize {
+        self.rested
+    }
+
+    /// It was given back.
+    pub const fn forget_rested(&mut self) {
+        self.rested = 0;
     }
 
     /// Connections in TIME-WAIT.
@@ -342,7 +374,7 @@ impl Mux {
     pub fn stats(&self) -> Stats {
         let mut sum = self.past;
         for (_, slot) in self.slots.iter() {
-            sum += &slot.connection.stats();
+            sum += &slot.view().stats();
         }
         sum
     }
@@ -370,15 +402,13 @@ impl Mux {
         connection: Connection,
         key: Key,
         peer: SocketAddr,
-        reply_to: SocketAddr,
         origin: Origin,
         config: &Config,
     ) -> Slot {
         Slot {
-            connection: Box::new(connection),
+            life: Life::Awake(Box::new(connection)),
             key,
             peer,
-            reply_to,
             local_ip: None,
             origin,
             holder: Holder::Application,
@@ -390,10 +420,10 @@ impl Mux {
             has_news: false,
             linger_expired: false,
             user_data: 0,
-            watched: event::READABLE,
+            watched: event::READABLE as u8,
             pending: 0,
             raised: 0,
-            max_segments: (output::MAX_TRANSMIT / config.mtu.initial().max(1)).max(1),
+            max_segments: (output::MAX_TRANSMIT / config.mtu.initial().max(1)).clamp(1, 0xffff) as u16,
             linger_until: None,
             end: None,
             fallback: None,
@@ -401,9 +431,8 @@ impl Mux {
     }
 
     fn insert(&mut self, now: Time, slot: Slot) -> ConnId {
-        let (key, counts) = (slot.key, slot.counts());
+        let key = slot.key;
         let id = self.slots.insert(slot);
-        self.accepted += usize::from(counts);
         self.keys.insert(key, id);
         self.refresh(now, id);
         id
@@ -417,7 +446,7 @@ impl Mux {
         call: impl FnOnce(&mut Connection) -> R,
     ) -> Result<R, OpError> {
         let slot = self.slots.get_mut(id).filter(|slot| slot.is_held()).ok_or(OpError::NotFound)?;
-        let result = call(&mut slot.connection);
+        let result = call(slot.connection());
         self.refresh(now, id);
         Ok(result)
     }
@@ -437,7 +466,9 @@ impl Mux {
             Holder::Application => Holder::Background,
             Holder::Background | Holder::Told | Holder::Nobody => Holder::Nobody,
         };
-        self.accepted -= usize::from(counted && !slot.counts());
+        if counted && !slot.counts() {
+            self.accepted.give_back();
+        }
         slot.linger_until = linger_until;
         self.refresh(now, id);
     }
@@ -457,7 +488,7 @@ impl fmt::Debug for Mux {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mux")
             .field("slots", &self.slots.len())
-            .field("accepted", &self.accepted)
+            .field("accepted", &self.accepted.own())
             .field("time_wait", &self.time_wait.len())
             .field("with_news", &self.with_news)
             .finish_non_exhaustive()

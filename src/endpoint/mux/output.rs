@@ -22,12 +22,12 @@ impl Mux {
             self.ration_probe(now, id);
             let Some(slot) = self.slots.get_mut(id) else { continue };
             slot.in_transmit_queue = false;
-            let max_segments = max_segments.min(slot.max_segments);
-            let batch = slot.connection.poll_transmit(now, max_segments, out);
-            if slot.probe_turn == Turn::Granted && !slot.connection.wants_liveness_probe() {
+            let max_segments = max_segments.min(usize::from(slot.max_segments));
+            let batch = slot.connection().poll_transmit(now, max_segments, out);
+            if slot.probe_turn == Turn::Granted && !slot.view().wants_liveness_probe() {
                 slot.probe_turn = Turn::None;
             }
-            let (to, from) = (slot.reply_to, slot.local_ip);
+            let (to, from) = (slot.reply_to(self.config.ack_to), slot.local_ip);
             match batch {
                 Some(batch) => {
                     self.refresh(now, id);
@@ -65,9 +65,9 @@ impl Mux {
             if slot.end.is_none() && slot.linger_until.is_some_and(|until| until <= now) {
                 slot.linger_until = None;
                 slot.linger_expired = true;
-                slot.connection.abort(now);
+                slot.connection().abort(now);
             }
-            slot.connection.handle_timeout(now);
+            slot.connection().handle_timeout(now);
             self.refresh(now, id);
         }
         self.grant_probes(now);
@@ -94,7 +94,7 @@ impl Mux {
 
     /// Looks what an input changed: deadline, segments to send, news, the end.
     pub(super) fn refresh(&mut self, now: Time, id: ConnId) {
-        let idle = |slot: &Slot| !slot.in_transmit_queue && slot.connection.wants_transmit(now);
+        let idle = |slot: &Slot| !slot.in_transmit_queue && slot.view().wants_transmit(now);
         if let Some(slot) = self.slots.get_mut(id).filter(|slot| idle(slot)) {
             slot.in_transmit_queue = true;
             self.to_transmit.push_back(id);
@@ -111,11 +111,12 @@ impl Mux {
         if let Some(tracing) = &mut self.tracing {
             tracing.observe(now, id, slot);
         }
+        self.rested += usize::from(slot.life.rest(now));
         self.timers.set(id.index(), slot.deadline());
         if slot.is_mapped && is_done(slot, now) {
             slot.is_mapped = false;
-            let (key, wait) = (slot.key, slot.connection.time_wait());
-            let (to, from) = (slot.reply_to, slot.local_ip);
+            let (key, wait) = (slot.key, slot.view().time_wait());
+            let (to, from) = (slot.reply_to(self.config.ack_to), slot.local_ip);
             self.keys.remove(&key);
             if let Some(wait) = wait {
                 self.time_wait.insert(now, key, wait, to, from);
@@ -131,7 +132,7 @@ impl Mux {
             return;
         }
         let Some(slot) = self.slots.remove(id) else { return };
-        self.past += &slot.connection.stats();
+        self.past += &slot.view().stats();
         if let Some(tracing) = &mut self.tracing {
             tracing.forget(id);
         }
@@ -164,7 +165,7 @@ impl Mux {
         let in_line = slots().filter(|slot| slot.probe_turn == Turn::Waiting).count();
         assert!(in_line <= self.ration.waiting(), "a PROBE that nobody will ask for");
         assert_eq!(slots().filter(|slot| slot.has_news).count(), self.with_news);
-        assert_eq!(slots().filter(|slot| slot.counts()).count(), self.accepted);
+        assert_eq!(slots().filter(|slot| slot.counts()).count(), self.accepted.own());
         for (id, slot) in self.slots.iter() {
             assert!(!slot.is_mapped || self.keys.get(&slot.key) == Some(&id));
             assert_eq!(slot.has_news, slot.news() != 0, "news nobody counted: {:b}", slot.news());
@@ -177,6 +178,6 @@ impl Mux {
 /// The tuple may be used again: nothing is left to send, and if there is something to wait for, then it is
 /// TIME-WAIT, which the table can do.
 fn is_done(slot: &Slot, now: Time) -> bool {
-    let connection = &slot.connection;
+    let connection = slot.view();
     connection.is_drained() || connection.state() == State::TimeWait && !connection.wants_transmit(now)
 }

@@ -44,14 +44,14 @@ impl Mux {
     /// `id` is about to send: if it is a PROBE, it may have to wait for its turn.
     pub(super) fn ration_probe(&mut self, now: Time, id: ConnId) {
         let Some(slot) = self.slots.get_mut(id) else { return };
-        if !slot.connection.wants_liveness_probe() || slot.probe_turn == Turn::Granted {
+        if !slot.view().wants_liveness_probe() || slot.probe_turn == Turn::Granted {
             return;
         }
         if self.ration.waiting.is_empty() && self.ration.budget.take(now) {
             slot.probe_turn = Turn::Granted;
             return;
         }
-        slot.connection.hold_liveness_probe(true);
+        slot.connection().hold_liveness_probe(true);
         if slot.probe_turn == Turn::None {
             slot.probe_turn = Turn::Waiting;
             self.ration.waiting.push_back(id);
@@ -62,12 +62,12 @@ impl Mux {
     pub(super) fn grant_probes(&mut self, now: Time) {
         while let Some(&id) = self.ration.waiting.front() {
             if let Some(slot) = self.slots.get_mut(id) {
-                let still_asks = slot.connection.holds_liveness_probe();
+                let still_asks = slot.view().holds_liveness_probe();
                 if still_asks && !self.ration.budget.take(now) {
                     return;
                 }
                 slot.probe_turn = if still_asks { Turn::Granted } else { Turn::None };
-                slot.connection.hold_liveness_probe(false);
+                slot.connection().hold_liveness_probe(false);
                 self.refresh(now, id);
             }
             self.ration.waiting.pop_front();

@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::key::Key;
 use super::fallback::Fallback;
+use super::life::Life;
 use super::ration::Turn;
 use super::{ConnId, Event, event};
-use crate::connection::{Connection, End};
+use crate::connection::{Connection, End, View};
 use crate::time::Time;
 
 /// Bits that hold as long as they are true, and are reported only while watched.
@@ -35,11 +36,10 @@ pub(super) enum Holder {
 }
 
 pub(super) struct Slot {
-    pub(super) connection: Box<Connection>,
+    pub(super) life: Life,
     pub(super) key: Key,
-    /// Where its segments come from, and where ours go (different with `ack_to`).
+    /// Where its segments come from.
     pub(super) peer: SocketAddr,
-    pub(super) reply_to: SocketAddr,
     pub(super) local_ip: Option<IpAddr>,
     pub(super) origin: Origin,
     pub(super) holder: Holder,
@@ -53,13 +53,13 @@ pub(super) struct Slot {
     pub(super) has_news: bool,
     pub(super) linger_expired: bool,
     pub(super) user_data: usize,
-    pub(super) watched: u32,
+    pub(super) watched: u8,
     /// Bits to report once.
-    pub(super) pending: u32,
+    pub(super) pending: u8,
     /// All bits of that kind that have come up so far.
-    pub(super) raised: u32,
+    pub(super) raised: u8,
     /// Most segments in one batch: a transmit stays within 64 KiB.
-    pub(super) max_segments: usize,
+    pub(super) max_segments: u16,
     /// When a connection that delivers in the background is cut off.
     pub(super) linger_until: Option<Time>,
     pub(super) end: Option<End>,
@@ -68,13 +68,27 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    pub(super) fn view(&self) -> View<'_> {
+        self.life.view()
+    }
+
+    /// The connection, to act on.
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        self.life.wake()
+    }
+
+    /// Where our segments go: with `ack_to` those of an accepted connection go there.
+    pub(super) fn reply_to(&self, ack_to: Option<SocketAddr>) -> SocketAddr {
+        ack_to.filter(|_| self.origin == Origin::Accepted).unwrap_or(self.peer)
+    }
+
     /// Raises CONNECTED and CLOSED when they become true.
     pub(super) fn note_progress(&mut self) {
-        if self.origin == Origin::Dialled && self.connection.is_established() {
+        if self.origin == Origin::Dialled && self.view().is_established() {
             self.raise(event::CONNECTED);
         }
         if self.end.is_none() {
-            self.end = self.connection.end();
+            self.end = self.view().end();
             if self.end.is_some() {
                 self.raise(event::CLOSED);
             }
@@ -82,32 +96,33 @@ impl Slot {
     }
 
     pub(super) fn raise(&mut self, bit: u32) {
+        let bit = bit as u8; // all six are in the low byte
         self.pending |= bit & !self.raised;
         self.raised |= bit;
     }
 
     /// Those of `mask` that hold now.
     pub(super) fn levels(&self, mask: u32) -> u32 {
-        let bit = |bit: u32, question: fn(&Connection) -> bool| {
-            if mask & bit != 0 && question(&self.connection) { bit } else { 0 }
+        let bit = |bit: u32, question: fn(View<'_>) -> bool| {
+            if mask & bit != 0 && question(self.view()) { bit } else { 0 }
         };
-        bit(event::READABLE, Connection::is_readable)
-            | bit(event::WRITABLE, Connection::is_writable)
-            | bit(event::ACKED, Connection::is_acked)
+        bit(event::READABLE, |view| view.is_readable())
+            | bit(event::WRITABLE, |view| view.is_writable())
+            | bit(event::ACKED, |view| view.is_acked())
     }
 
     /// What a record would say now; 0: no record.
     pub(super) fn news(&self) -> u32 {
         match self.holder {
-            Holder::Application => self.pending | self.levels(self.watched),
-            Holder::Background => self.pending & event::CLOSED,
+            Holder::Application => u32::from(self.pending) | self.levels(u32::from(self.watched)),
+            Holder::Background => u32::from(self.pending) & event::CLOSED,
             Holder::Told | Holder::Nobody => 0,
         }
     }
 
     /// The record for `news`, which from then on is not news any more.
     pub(super) fn report(&mut self, conn: ConnId, news: u32) -> Event {
-        self.pending &= !news;
+        self.pending &= !(news as u8);
         let closed = news & event::CLOSED != 0;
         if closed {
             self.holder = Holder::Told;
@@ -127,7 +142,7 @@ impl Slot {
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        let own = self.connection.poll_timeout();
+        let own = self.view().poll_timeout();
         own.into_iter().chain(self.linger_until.filter(|_| self.end.is_none())).min()
     }
 

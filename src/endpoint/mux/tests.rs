@@ -397,10 +397,10 @@ fn a_timer_fires_when_it_is_due_and_not_in_a_loop() {
 
 #[test]
 fn what_an_idle_connection_costs_is_what_the_docs_say() {
-    assert!(size_of::<Slot>() <= 256, "{}", size_of::<Slot>());
+    assert!(size_of::<Slot>() <= 688, "{}", size_of::<Slot>());
     let controller = size_of_val(&*crate::connection::Algorithm::default().build(1200));
     let all = size_of::<Connection>() + controller;
-    assert!(all <= 3584, "{} and {controller}", size_of::<Connection>());
+    assert!(all <= 3712, "awake: {} and {controller}", size_of::<Connection>());
 }
 
 #[test]
@@ -453,8 +453,9 @@ fn thousands_that_lose_their_path_at_once_share_a_thousand_questions_a_second() 
         Net::new(mux_with(1000, 0, Config::default()), mux_with(2000, CONNECTIONS, Config::default()));
     let ids: Vec<ConnId> =
         (0..CONNECTIONS).map(|_| net.ends[0].connect(net.now, addr(B), options(0)).unwrap().0).collect();
-    let is_acked =
-        |ends: &[Mux; 2]| ids.iter().all(|id| ends[0].connection(*id).is_some_and(Connection::is_acked));
+    let is_acked = |ends: &[Mux; 2]| {
+        ids.iter().all(|id| ends[0].connection(*id).is_some_and(|connection| connection.is_acked()))
+    };
     assert!(net.run_until(|ends| is_acked(ends)));
     let write = |net: &mut Net, data: &[u8]| {
         ids.iter().for_each(|id| assert_eq!(net.ends[0].write(net.now, *id, data), Ok(data.len())));

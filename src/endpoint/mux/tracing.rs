@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::slot::{Origin, Slot};
 use super::{ConnId, Mux};
+use crate::connection::View;
 use crate::connection::trace::{Event, Recorder, Snapshot};
 use crate::time::Time;
 
@@ -38,12 +39,13 @@ pub(super) struct Tracing {
 
 impl Tracing {
     pub(super) fn observe(&mut self, now: Time, id: ConnId, slot: &Slot) {
+        let View::Awake(connection) = slot.view() else { return }; // at rest nothing happens
         let Self { recorders, count, records } = self;
         let (number, recorder) = recorders.entry(id).or_insert_with(|| {
             *count += 1;
             (*count, Recorder::new())
         });
-        let snapshot = slot.connection.snapshot();
+        let snapshot = connection.snapshot();
         let (peer, is_dialled) = (slot.peer, slot.origin == Origin::Dialled);
         recorder.observe(now, &snapshot, |event| {
             if records.len() < RECORDS_MAX {

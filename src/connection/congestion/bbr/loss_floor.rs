@@ -232,14 +232,6 @@ impl LossFloor {
         self.restart(now);
     }
 
-    /// Start-up is over; so much was lost before the path was full. That is no floor yet, but none is higher
-    /// until as many trials as [`TRIALS`] say so.
-    pub(super) fn on_startup(&mut self, acked: f64, lost: f64) {
-        if acked + lost > 0.0 {
-            self.record.push(&Meter { acked, lost, bursts: lost, ..Meter::new(Time::ZERO) });
-        }
-    }
-
     /// Counts without judging.
     pub(super) fn observe(&mut self, seen: &Seen) {
         self.meter.add(seen, f64::INFINITY);

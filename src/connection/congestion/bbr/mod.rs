@@ -34,6 +34,8 @@ const UP_CWND_GAIN: f64 = 2.25;
 /// Deviates from the draft (0.9): a probe's queue is gone in one round trip.
 const DOWN_PACING_GAIN: f64 = 0.75;
 const DRAIN_PACING_GAIN: f64 = 0.5;
+/// The same on a long path, where a link that runs dry costs more than a queue that stands a little longer.
+const DRAIN_PACING_GAIN_LONG: f64 = 0.65;
 const PROBE_RTT_CWND_GAIN: f64 = 0.5;
 /// The same where loss seems to be chance: flows that share a queue come to probe at the same time, and their
 /// loss, if it is not chance, ends meanwhile.
@@ -186,11 +188,11 @@ impl Bbr {
         bytes / self.mss
     }
 
-    fn sample_bandwidth(&mut self, now: Time, ack: &AckSample) {
+    fn sample_bandwidth(&mut self, ack: &AckSample) {
         let rate = &ack.rate;
         self.bounds.on_delivery(rate, self.round.is_start);
         if self.round.is_start {
-            self.end_round(now, ack);
+            self.end_round(ack);
         }
         self.round.least_rtt = self.round.least_rtt.into_iter().chain(ack.rtt).min();
         self.bandwidth.on_ack(ack.newly_acked as f64, (ack.newly_lost + ack.newly_corrupt) as f64);
@@ -210,7 +212,7 @@ impl Bbr {
     }
 
     /// A round trip is over: what did the link carry, and is it full?
-    fn end_round(&mut self, now: Time, ack: &AckSample) {
+    fn end_round(&mut self, ack: &AckSample) {
         let counts = !ack.rate.is_app_limited;
         let least = self.round.least_rtt.take();
         self.round.has_queue = least.is_some_and(|rtt| rtt > self.queue_threshold());
@@ -264,6 +266,7 @@ impl Bbr {
             Some(_) => self.startup.loss_now(),
             None => self.startup.loss_before(),
         };
+        full = full.or(self.startup.on_queue());
         if self.round.is_start && full.is_none() {
             full = self.startup.on_round(
                 self.bandwidth.delivered(),
@@ -274,6 +277,9 @@ impl Bbr {
         let Some(full) = full else { return };
         self.is_full = true;
         self.enter(now, Phase::Drain);
+        if self.startup.is_long() {
+            self.floor.restart(now); // what start-up still has in flight says nothing of what comes
+        }
         if suspected > 0.02 {
             self.bounds.suspect(self.bw() * startup::GAIN);
         }
@@ -360,6 +366,9 @@ impl Bbr {
         self.heed_marks(now, ack);
         if self.phase == Phase::Drain && ack.in_flight as f64 <= self.bdp() {
             self.begin_down(now);
+            if self.startup.is_long() {
+                self.begin_cruise(now); // the queue is gone, and after losses more than that
+            }
         }
         self.advance_cycle(now, ack);
         self.advance_probe_rtt(now, ack);
@@ -409,6 +418,7 @@ impl Bbr {
     fn pacing_gain(&self) -> f64 {
         let gain = match self.phase {
             Phase::Startup => self.startup.gain(),
+            Phase::Drain if self.startup.is_long() => DRAIN_PACING_GAIN_LONG,
             Phase::Drain => DRAIN_PACING_GAIN,
             Phase::Down => DOWN_PACING_GAIN,
             Phase::Up => UP_PACING_GAIN,
@@ -426,8 +436,6 @@ impl Bbr {
         }
         if self.is_full {
             self.pacing_rate = rate.max(self.mss / rtt.clamp(1e-4, 0.5));
-        } else if self.startup.is_slowing() {
-            self.pacing_rate = rate;
         } else {
             // BBRInitPacingRate: what came so far may have been a chat.
             let initial = startup::GAIN * self.startup.initial_windows() * initial_window(self.mss);
@@ -484,6 +492,10 @@ fn initial_window(mss: f64) -> f64 {
 }
 
 impl Controller for Bbr {
+    fn keep(&self) -> Option<Box<dyn Controller>> {
+        (self.is_full || self.floor.get() > 0.0).then(|| Box::new(self.clone()) as _)
+    }
+
     fn name(&self) -> &'static str {
         "bbr"
     }
@@ -503,7 +515,7 @@ impl Controller for Bbr {
         self.round.on_ack(now, ack);
         self.note_corruption(ack);
         self.min_rtt.on_sample(now, ack.rtt, !self.is_chancy());
-        self.sample_bandwidth(now, ack);
+        self.sample_bandwidth(ack);
         let bandwidth = self.bandwidth.delivered();
         self.extra_acked.on_ack(now, ack.newly_acked as f64, bandwidth, self.cwnd, self.round.count);
         self.leave_timeout(ack);

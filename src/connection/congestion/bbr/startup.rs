@@ -11,10 +11,8 @@ const LONG_RTT: Duration = Duration::from_millis(100);
 const GROWTH_MAX: f64 = 4.0;
 /// Largest multiple of the initial window at the start.
 const SCALE_MAX: f64 = 6.0;
-/// A queue of this share of the round trip ends the fast growth on a long path...
+/// A queue of this share of the round trip ends the start-up on a long path.
 const QUEUE: f64 = 1.0625;
-/// ...and this is the gain from then on.
-const SLOWING_GAIN: f64 = 1.25;
 /// BBRStartupFullBwThresh and BBRStartupFullBwCnt.
 const FULL_GROWTH: f64 = 1.25;
 const FULL_ROUNDS: u32 = 3;
@@ -68,12 +66,19 @@ pub(super) enum Full {
     Plateau,
     /// Far more was lost than at lower rates.
     Overflow,
+    /// A queue stands, on a path too long to wait for more.
+    Queue,
 }
 
 impl Startup {
     pub(super) fn on_rtt(&mut self, rtt: Duration, min_rtt: Duration) {
         self.min_rtt = min_rtt;
         self.has_queue |= rtt.as_secs_f64() > QUEUE * min_rtt.as_secs_f64() + 0.005;
+    }
+
+    /// The round trip is longer than start-up waits for.
+    pub(super) fn is_long(&self) -> bool {
+        self.min_rtt > LONG_RTT
     }
 
     /// How many times a path of at most 100 ms fits into the round trip.
@@ -91,27 +96,19 @@ impl Startup {
         if self.has_queue { 2.0 } else { self.stretch().exp2().min(GROWTH_MAX) }
     }
 
-    /// On a long path a queue has shown, a round trip after it began: whatever is sent now comes on top.
-    pub(super) fn is_slowing(&self) -> bool {
-        self.has_queue && self.stretch() > 1.0
+    /// On a long path a queue has shown, a round trip after it began: the path has been full since.
+    pub(super) fn on_queue(&self) -> Option<Full> {
+        (self.has_queue && self.is_long()).then_some(Full::Queue)
     }
 
     /// Pacing gain and window gain: 4 ln 2 doubles the rate per round trip, g^2 ln g / (g - 1) multiplies it by g.
     /// Loss that was there at lower rates is made up for: it does not tell of this one, and without this the
     /// rate would stop growing at a loss of a half.
     pub(super) fn gain(&self) -> f64 {
-        if self.is_slowing() {
-            return SLOWING_GAIN;
-        }
         let loss = self.before.loss().min(LOSS_MAX);
         let counts = self.before.total() >= 20.0 && self.before.lost >= LOSSES_MIN && !self.is_full_round;
         let g = if counts && loss > CROWDED { CROWDED_GROWTH } else { self.growth() };
         g * g * g.ln() / (g - 1.0) / if counts { 1.0 - loss } else { 1.0 }
-    }
-
-    /// Segments acknowledged and lost in all rounds but the one in progress.
-    pub(super) fn before(&self) -> (f64, f64) {
-        (self.before.acked, self.before.lost)
     }
 
     /// Most segments that were in flight while hardly any were lost.

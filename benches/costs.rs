@@ -1,0 +1,273 @@
+//! Fixed work for an instruction counter: `costs SCENARIO EVENTS [SIZE]`. `benches/costs.py` counts what `measured`
+//! takes, with the budgets of `benches/costs.txt`.
+//!
+//! Per segment of a bulk transfer: `send`, `receive` and `ack`; with every sixteenth lost, `receive-holes` and
+//! `ack-holes`. Per hostile or unlucky datagram, with SIZE holes: `holes-receiver`, `holes-sender`, `sack-flood`.
+
+use std::time::Duration;
+
+use rtcp::connection::{Algorithm, Config, Connection, Identity, Offer, PathMtu, Transmit, emit_syn_ack};
+use rtcp::time::Time;
+use rtcp::wire::{Extension, Flags, Integrity, Options, SackBuffer, Segment, SeqNum, Timestamps, crc_key};
+
+const CLIENT_ISS: SeqNum = SeqNum::new(100);
+const SERVER_ISS: SeqNum = SeqNum::new(200);
+const BLOCK: usize = 64 << 10;
+const BATCH: usize = 44;
+/// In flight in the transfers with loss.
+const WINDOW: u64 = 1 << 20;
+
+/// What is counted: a function of its own, never inlined.
+#[inline(never)]
+fn measured<R>(work: impl FnOnce() -> R) -> R {
+    std::hint::black_box(work())
+}
+
+/// Runs `work`, counted only if `is_counted`.
+fn perhaps<R>(is_counted: bool, work: impl FnOnce() -> R) -> R {
+    if is_counted { measured(work) } else { work() }
+}
+
+fn identity(local_port: u16, peer_port: u16, iss: SeqNum) -> Identity {
+    Identity { local_port, peer_port, iss, ts_offset: 0 }
+}
+
+/// Two connected ends, `rtt` apart during the handshake; the clock has moved on by it.
+fn connected(now: &mut Time, config: &Config, rtt: Duration) -> (Connection, Connection) {
+    let (mut syn, mut answer, mut ack) = (vec![], vec![], vec![]);
+    let mut client = Connection::connect(*now, config, identity(1, 2, CLIENT_ISS));
+    client.poll_transmit(*now, 1, &mut syn);
+    let offer = Offer::from_segment(&Segment::parse(&syn).expect("a SYN"), &syn);
+    let terms =
+        emit_syn_ack(config, 2, 1, SERVER_ISS, now.as_millis() as u32, &offer, syn.len(), &mut answer);
+    let (begun, terms) = (*now, terms.expect("the ends agree"));
+    *now += rtt;
+    let mut server = Connection::accept(*now, config, identity(2, 1, SERVER_ISS), &offer, terms, Some(begun));
+    client.handle_segment(*now, &Segment::parse(&answer).expect("a SYN-ACK"), &answer, false);
+    client.poll_transmit(*now, 1, &mut ack);
+    server.handle_segment(*now, &Segment::parse(&ack).expect("an ACK"), &ack, false);
+    (client, server)
+}
+
+fn datagrams(transmit: Transmit, batch: &[u8]) -> std::slice::Chunks<'_, u8> {
+    batch.chunks(transmit.segment_size.unwrap_or(transmit.size))
+}
+
+fn hand_over(now: Time, to: &mut Connection, datagram: &[u8]) {
+    let segment = Segment::parse(datagram).expect("our own segments parse");
+    to.handle_segment(now, &segment, datagram, false);
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    Send,
+    Receive,
+    Ack,
+}
+
+/// A bulk transfer of so many segments, 1 ms each way; every `lose_each`-th does not arrive.
+fn bulk(counted: Phase, segments: u64, lose_each: u64) {
+    let algorithm = if lose_each > 0 { Algorithm::Fixed { window: WINDOW } } else { Algorithm::Bbr };
+    let config = Config { mtu: PathMtu::Fixed(1_472), algorithm, ..Config::default() };
+    let mut now = Time::from_nanos(1_000_000_000);
+    let (mut a, mut b) = connected(&mut now, &config, Duration::from_millis(2));
+    let (block, mut sink) = (vec![7; BLOCK], vec![0; BLOCK]);
+    let (mut there, mut back) = (Vec::with_capacity(1 << 17), Vec::with_capacity(1 << 12));
+    let mut sent = 0;
+    while sent < segments {
+        now += Duration::from_millis(1);
+        let mut batches = vec![];
+        perhaps(counted == Phase::Send, || {
+            while a.write(now, &block).is_ok() {}
+            a.handle_timeout(now);
+            there.clear();
+            while let Some(transmit) = a.poll_transmit(now, BATCH, &mut there) {
+                batches.push(transmit);
+            }
+        });
+        now += Duration::from_millis(1);
+        let mut at = 0;
+        for transmit in batches {
+            for datagram in datagrams(transmit, &there[at..at + transmit.size]) {
+                sent += 1;
+                if lose_each == 0 || sent % lose_each != 0 {
+                    perhaps(counted == Phase::Receive, || hand_over(now, &mut b, datagram));
+                }
+            }
+            at += transmit.size;
+            back.clear();
+            perhaps(counted == Phase::Receive, || {
+                while b.read(now, &mut sink).is_ok() {}
+                b.poll_transmit(now, 1, &mut back)
+            })
+            .map(|_| perhaps(counted == Phase::Ack, || hand_over(now, &mut a, &back)));
+        }
+        back.clear();
+        b.handle_timeout(now);
+        if let Some(transmit) = b.poll_transmit(now, 8, &mut back) {
+            datagrams(transmit, &back)
+                .for_each(|ack| perhaps(counted == Phase::Ack, || hand_over(now, &mut a, ack)));
+        }
+    }
+}
+
+/// A datagram that the other end did not write.
+fn forged(options: Options<'_>, from_client: bool, seq: u32, ack: u32, payload: &[u8], out: &mut Vec<u8>) {
+    let (ours, theirs) = if from_client { (CLIENT_ISS, SERVER_ISS) } else { (SERVER_ISS, CLIENT_ISS) };
+    let (src_port, dst_port) = if from_client { (1, 2) } else { (2, 1) };
+    let segment = Segment {
+        src_port,
+        dst_port,
+        seq: ours + 1 + seq,
+        ack: theirs + 1 + ack,
+        flags: Flags::ACK,
+        window: u16::MAX,
+        options,
+        payload,
+        ..Segment::default()
+    };
+    out.clear();
+    segment.emit(out, Integrity::Crc { key: crc_key(ours, theirs) });
+}
+
+fn plain_options(now: Time) -> Options<'static> {
+    let stamp = now.as_millis() as u32;
+    Options {
+        timestamps: Some(Timestamps { val: stamp, ecr: stamp }),
+        ext: Some(Extension { flags: 0, tail: &[] }),
+        ..Options::default()
+    }
+}
+
+/// Every second byte of a long stretch arrives; each such datagram is answered with what the receiver has to say.
+fn holes_receiver(events: u32, holes: u32) {
+    let config = Config { recv_buffer: 1 << 30, ..Config::default() };
+    let mut now = Time::from_nanos(1_000_000_000);
+    let rtt = Duration::from_millis(600);
+    let (_, mut b) = connected(&mut now, &config, rtt);
+    let (mut datagram, mut sink) = (vec![], vec![0; BLOCK]);
+    // The window grows to 64 times of what is read in a round trip; a fragment may be kept for each KiB of it.
+    let (mut at, first) = (0, (holes + events) * 1024 / 64);
+    while at < first {
+        forged(plain_options(now), true, at, 0, &[7; 1_400], &mut datagram);
+        hand_over(now, &mut b, &datagram);
+        at += 1_400;
+        while b.read(now, &mut sink).is_ok() {}
+        b.poll_transmit(now, 1, &mut vec![]);
+    }
+    now += rtt;
+    let mut out = Vec::with_capacity(1 << 12);
+    for i in 0..holes + events {
+        // From both ends and the middle, so that no order of arrival is the easy one.
+        let place = match i % 3 {
+            0 => i / 3,
+            1 => holes + events - i / 3,
+            _ => (holes + events) / 2 + i / 3,
+        };
+        forged(plain_options(now), true, at + 1 + 2 * place, 0, &[7], &mut datagram);
+        out.clear();
+        perhaps(i >= holes, || {
+            hand_over(now, &mut b, &datagram);
+            b.poll_transmit(now, 1, &mut out)
+        });
+        now += Duration::from_nanos(100);
+    }
+    now += Duration::from_secs(1);
+    forged(plain_options(now), true, at + 1 + 2 * (holes + events + 8), 0, &[7], &mut datagram);
+    hand_over(now, &mut b, &datagram);
+    b.handle_timeout(now + Duration::from_secs(1));
+    out.clear();
+    b.poll_transmit(now + Duration::from_secs(1), 1, &mut out);
+    let answer = Segment::parse(&out).expect("the last one is answered");
+    let newest = answer.options.sack.iter().next().expect("there are holes");
+    let seq = Segment::parse(&datagram).expect("forged well").seq;
+    assert!(newest.0 == seq && b.stats().packets_dropped == 0, "they were not kept: {:?}", b.stats());
+}
+
+/// A sender with `segments` small ones in flight.
+fn flight(now: &mut Time, segments: u32) -> (Connection, u32) {
+    let config = Config {
+        mtu: PathMtu::Fixed(100),
+        algorithm: Algorithm::Fixed { window: 1 << 30 },
+        send_buffer: 1 << 30,
+        recv_buffer: 1 << 30,
+        ..Config::default()
+    };
+    let (mut a, _) = connected(now, &config, Duration::from_millis(100));
+    let mut datagram = vec![];
+    forged(plain_options(*now), false, 0, 0, &[], &mut datagram);
+    hand_over(*now, &mut a, &datagram);
+    let (block, mut out) = (vec![7; BLOCK], vec![]);
+    let (mut sent, mut len) = (0, 0);
+    while sent < segments {
+        _ = a.write(*now, &block);
+        out.clear();
+        let transmit = a.poll_transmit(*now, 1, &mut out).expect("there is data and room");
+        len = Segment::parse(&out[..transmit.size]).expect("our own").payload.len() as u32;
+        sent += 1;
+    }
+    (a, len)
+}
+
+/// Reports from a peer that got every second segment, newest blocks first, 31 at a time; what is lost leaves again.
+fn holes_sender(events: u32, holes: u32) {
+    let mut now = Time::from_nanos(1_000_000_000);
+    const NEW: u32 = 3;
+    let reports = holes.div_ceil(NEW) + events;
+    let (mut a, len) = flight(&mut now, 2 * NEW * reports + 64);
+    let (mut datagram, mut out) = (vec![], Vec::with_capacity(1 << 17));
+    for i in 0..reports {
+        now += Duration::from_micros(20);
+        let mut blocks = SackBuffer::default();
+        for back in 0..31.min(NEW * (i + 1)) {
+            let segment = 1 + 2 * (NEW * (i + 1) - 1 - back);
+            let left = SeqNum::new(101) + segment * len;
+            blocks.push(left, left + len);
+        }
+        forged(Options { sack: blocks.as_blocks(), ..plain_options(now) }, false, 0, 0, &[], &mut datagram);
+        out.clear();
+        perhaps(i >= reports - events, || {
+            hand_over(now, &mut a, &datagram);
+            a.handle_timeout(now);
+            a.poll_transmit(now, NEW as usize, &mut out)
+        });
+    }
+}
+
+/// All but the first segment is reported, again and again, in blocks that begin and end anywhere.
+fn sack_flood(events: u32, segments: u32) {
+    let mut now = Time::from_nanos(1_000_000_000);
+    let (mut a, len) = flight(&mut now, segments);
+    let mut datagram = vec![];
+    for i in 0..=events {
+        now += Duration::from_micros(20);
+        let mut blocks = SackBuffer::default();
+        for block in 0..31 {
+            let skipped = if i == 0 { 0 } else { (31 * i + block) * 7 % (segments / 2 - 1) };
+            let first = SeqNum::new(101);
+            blocks.push(first + (1 + skipped) * len, first + (segments - skipped / 2) * len);
+        }
+        forged(Options { sack: blocks.as_blocks(), ..plain_options(now) }, false, 0, 0, &[], &mut datagram);
+        perhaps(i > 0, || hand_over(now, &mut a, &datagram));
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let number = |index: usize| arguments.get(index).and_then(|word| word.parse::<u32>().ok());
+    let (Some(scenario), Some(events)) = (arguments.first(), number(1)) else {
+        return println!("costs SCENARIO EVENTS [SIZE]: see benches/costs.py");
+    };
+    let size = number(2).unwrap_or(1_000);
+    match scenario.as_str() {
+        "send" => bulk(Phase::Send, events.into(), 0),
+        "receive" => bulk(Phase::Receive, events.into(), 0),
+        "ack" => bulk(Phase::Ack, events.into(), 0),
+        "receive-holes" => bulk(Phase::Receive, events.into(), 16),
+        "ack-holes" => bulk(Phase::Ack, events.into(), 16),
+        "holes-receiver" => holes_receiver(events, size),
+        "holes-sender" => holes_sender(events, size),
+        "sack-flood" => sack_flood(events, size),
+        _ => panic!("no scenario {scenario}"),
+    }
+}
