@@ -932,8 +932,8 @@ int rtcp_receiver_poll(rtcp_handle receiver,
  *
  * Errors: RTCP_EAGAIN: nothing could be taken and RTCP_OPT_IO_TIMEOUT_MS is 0. RTCP_ETIMEDOUT: that limit passed. RTCP_EINTR:
  * rtcp_wake(). RTCP_EPIPE: after rtcp_finish(), or the peer takes no more. RTCP_EINVAL: `buf` NULL with `len` > 0, or `len`
- * above PTRDIFF_MAX. RTCP_ENOCONN: not a live handle, or closed during the call. RTCP_ESTATE: a receiver, or from within a log
- * callback. RTCP_ENOMEM: no memory. The connection's end: RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO,
+ * above PTRDIFF_MAX. RTCP_ENOCONN: not a live handle, or closed during the call. RTCP_ESTATE: a receiver, between rtcp_reserve()
+ * and rtcp_commit(), or from within a log callback. RTCP_ENOMEM: no memory. The connection's end: RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO,
  * RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
  * Thread-safety: any thread; sends on one handle are done one after the other, each whole.
  * Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while there is no room for more (RTCP_OPT_SEND_BUFFER); for -1 without limit.
@@ -953,8 +953,8 @@ rtcp_ssize rtcp_send(rtcp_handle h,
  *
  * Errors: RTCP_EAGAIN: nothing is there and RTCP_OPT_IO_TIMEOUT_MS is 0. RTCP_ETIMEDOUT: that limit passed. RTCP_EINTR:
  * rtcp_wake(). RTCP_EINVAL: `buf` NULL, `len` 0 or above PTRDIFF_MAX. RTCP_ENOCONN: not a live handle, or closed during the
- * call. RTCP_ESTATE: a receiver, or from within a log callback. The connection's end: RTCP_ECONNREFUSED, RTCP_ECONNRESET,
- * RTCP_EPEERTIMEOUT, RTCP_EPROTO, RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
+ * call. RTCP_ESTATE: a receiver, between rtcp_peek() and rtcp_consume(), or from within a log callback. The connection's end:
+ * RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO, RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
  * Thread-safety: any thread; receives on one handle are done one after the other, each whole.
  * Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while nothing is there to read; for -1 without limit.
  *
@@ -1148,12 +1148,16 @@ int rtcp_get_stats(rtcp_handle h,
                    size_t size);
 
 /**
- * Without a copy: lends free space of the send buffer (waits like rtcp_send(); returns its size, > 0), rtcp_commit() sends the
- * first `n` bytes of it. One loan per direction, ended by the commit; no close in between. Reserved: RTCP_ENOTSUP until built.
+ * Sends without a copy: lends memory for the next bytes to send and returns its size, > 0 and at most 64 KiB; rtcp_commit() sends
+ * the first `n` of them. Waits like rtcp_send(), but until RTCP_EVENT_WRITABLE holds. `*data` is NULL on failure.
+ * The memory belongs to the caller, who may write and read it from any thread, until rtcp_commit() or the handle's end
+ * (rtcp_close(), rtcp_abort(), or the rtcp_receiver_poll() after RTCP_EVENT_CLOSED): do not close while it is in use. It is not
+ * zeroed. Until the commit rtcp_send() gives RTCP_ESTATE, other threads' sends that wait go on waiting.
  *
- * Errors: RTCP_ENOTSUP; RTCP_ENOCONN: not a live handle. RTCP_ESTATE: from within a log callback. RTCP_EFORKED, RTCP_EPANIC.
+ * Errors: as rtcp_send(); RTCP_EINVAL: `data` NULL. RTCP_ESTATE: memory is lent already, a receiver, or from within a log
+ * callback.
  * Thread-safety: any thread.
- * Blocks: never, until built; then as rtcp_send().
+ * Blocks: as rtcp_send().
  *
  * Pointers:
  * `data` is NULL or writable.
@@ -1163,21 +1167,30 @@ rtcp_ssize rtcp_reserve(rtcp_handle h,
                         void **data);
 
 /**
- * Sends the first `n` bytes of what rtcp_reserve() lent. Reserved: RTCP_ENOTSUP until built.
+ * Sends the first `n` bytes of what rtcp_reserve() lent, and ends the loan, whatever it returns but RTCP_EINVAL and RTCP_ESTATE.
+ * 0 sends nothing. Taken is queued, as by rtcp_send().
  *
- * Errors: as rtcp_reserve().
- * Thread-safety: any thread.
+ * Errors: RTCP_EINVAL: `n` is more than was lent; it still is. RTCP_ESTATE: nothing is lent, a receiver, or from within a log
+ * callback. RTCP_EPIPE: rtcp_finish() came in between. RTCP_ENOCONN: not a live handle. The connection's end:
+ * RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO, RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
+ * Thread-safety: any thread, not only the one that reserved.
  * Blocks: never.
  */
-int rtcp_commit(rtcp_handle h, size_t n);
+int rtcp_commit(rtcp_handle h,
+                size_t n);
 
 /**
- * Without a copy: lends the next received bytes (waits and returns like rtcp_recv()), rtcp_consume() gives the first `n` back.
- * One loan per direction, ended by the consume; no close in between. Reserved: RTCP_ENOTSUP until built.
+ * Receives without a copy: lends the next received bytes and returns how many, at most 64 KiB; rtcp_consume() ends the loan and
+ * says how many are done with. Waits and returns like rtcp_recv(): 0 = the peer finished, nothing is lent. `*data` is NULL then
+ * and on failure. More bytes may have arrived than are lent.
+ * The bytes stay as they are, readable from any thread, until rtcp_consume() or the handle's end (rtcp_close(), rtcp_abort(), or
+ * the rtcp_receiver_poll() after RTCP_EVENT_CLOSED): do not close while they are in use. Until the consume rtcp_recv() gives
+ * RTCP_ESTATE, and RTCP_EVENT_READABLE does not hold.
  *
- * Errors: RTCP_ENOTSUP; RTCP_ENOCONN: not a live handle. RTCP_ESTATE: from within a log callback. RTCP_EFORKED, RTCP_EPANIC.
+ * Errors: as rtcp_recv(); RTCP_EINVAL: `data` NULL. RTCP_ESTATE: bytes are lent already, a receiver, or from within a log
+ * callback.
  * Thread-safety: any thread.
- * Blocks: never, until built; then as rtcp_recv().
+ * Blocks: as rtcp_recv().
  *
  * Pointers:
  * `data` is NULL or writable.
@@ -1187,13 +1200,15 @@ rtcp_ssize rtcp_peek(rtcp_handle h,
                      const void **data);
 
 /**
- * Gives the first `n` bytes of what rtcp_peek() lent back. Reserved: RTCP_ENOTSUP until built.
+ * Ends the loan of rtcp_peek(): its first `n` bytes are done with, the others are the next to be received. 0 only looks.
  *
- * Errors: as rtcp_peek().
- * Thread-safety: any thread.
+ * Errors: RTCP_EINVAL: `n` is more than was lent; it still is. RTCP_ESTATE: nothing is lent, a receiver, or from within a log
+ * callback. RTCP_ENOCONN: not a live handle. RTCP_EFORKED, RTCP_EPANIC.
+ * Thread-safety: any thread, not only the one that peeked.
  * Blocks: never.
  */
-int rtcp_consume(rtcp_handle h, size_t n);
+int rtcp_consume(rtcp_handle h,
+                 size_t n);
 
 #ifdef __cplusplus
 }  // extern "C"

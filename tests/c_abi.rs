@@ -65,6 +65,18 @@ fn wrong_use_touches_no_foreign_memory_and_leaks_none() {
 }
 
 #[test]
+fn bytes_sent_and_received_in_place_arrive_once_and_stay_as_they_are() {
+    let program = build(&own("loans.c"), &scratch("loans"), Link::Static);
+    assert_success(&start(&program, &[]).finish());
+    if is_there("valgrind") {
+        let mut command = Command::new("valgrind");
+        command.args(["-q", "--error-exitcode=9", "--leak-check=full"]);
+        command.args(["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]);
+        assert_success(&spawn(command.arg(program)).finish());
+    }
+}
+
+#[test]
 fn calls_that_meet_in_one_handle_end_as_the_header_says() {
     let program = build(&own("threads.c"), &scratch("threads"), Link::Shared);
     assert_success(&start(&program, &[]).finish());

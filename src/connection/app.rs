@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Connection, Error, ReadError, State, WriteError};
+use super::{Connection, Error, Loan, ReadError, State, WriteError};
 use crate::time::Time;
 
 /// Round trip that the window is tuned for where none is measured.
@@ -16,19 +16,54 @@ impl Connection {
     /// # Errors
     /// [`WriteError`]: nothing was taken. Writing nothing gives `Ok(0)` unless the stream is over.
     pub fn write(&mut self, now: Time, data: &[u8]) -> Result<usize, WriteError> {
+        self.check_open()?;
+        let taken = self.snd.buffer.write(&data[..data.len().min(self.snd.room())]);
+        if taken == 0 && !data.is_empty() {
+            return Err(WriteError::WouldBlock);
+        }
+        self.note_written(now);
+        Ok(taken)
+    }
+
+    /// Lends memory for bytes that are to follow what was written; [`commit`](Self::commit) takes them.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was lent; `WouldBlock` while there is so little room that waiting is better.
+    pub fn reserve(&mut self) -> Result<Box<[u8]>, WriteError> {
+        self.check_open()?;
+        if !self.snd.has_room() {
+            return Err(WriteError::WouldBlock);
+        }
+        Ok(self.snd.buffer.lend(self.snd.room()))
+    }
+
+    /// Writes the first `n` bytes of what [`reserve`](Self::reserve) lent, without a copy.
+    ///
+    /// # Errors
+    /// [`WriteError`]: the stream is over meanwhile.
+    pub fn commit(&mut self, now: Time, block: Box<[u8]>, n: usize) -> Result<(), WriteError> {
+        self.check_open()?;
+        let n = n.min(block.len());
+        self.snd.buffer.append(block, n);
+        if n > 0 {
+            self.note_written(now);
+        }
+        Ok(())
+    }
+
+    fn check_open(&self) -> Result<(), WriteError> {
         if let Some(error) = self.failure {
             return Err(WriteError::Ended(error));
         }
         if self.snd.fin_queued || self.state == State::Closed {
             return Err(WriteError::Finished);
         }
-        let taken = self.snd.buffer.write(&data[..data.len().min(self.snd.room())]);
-        if taken == 0 && !data.is_empty() {
-            return Err(WriteError::WouldBlock);
-        }
+        Ok(())
+    }
+
+    fn note_written(&mut self, now: Time) {
         self.note_activity(now);
         self.after(now);
-        Ok(taken)
     }
 
     /// Reads contiguous bytes; `Ok(0)`: the peer finished, now and at every later call (or `out` is empty).
@@ -36,23 +71,67 @@ impl Connection {
     /// # Errors
     /// [`ReadError`]: nothing was read.
     pub fn read(&mut self, now: Time, out: &mut [u8]) -> Result<usize, ReadError> {
-        let read = self.rcv.buffer.read(out);
+        let mut at = 0;
+        self.read_with(now, out.len(), |piece| {
+            out[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        })
+    }
+
+    /// As [`read`](Self::read), of at most `most` bytes, which `take` gets piece by piece.
+    ///
+    /// # Errors
+    /// [`ReadError`]: nothing was read; `WouldBlock` also while bytes are lent.
+    pub fn read_with(&mut self, now: Time, most: usize, take: impl FnMut(&[u8])) -> Result<usize, ReadError> {
+        let read = self.rcv.buffer.read(most, take);
         if read > 0 {
-            self.rcv.on_read(now, read, self.round_trip_for_window());
-            if self.state.may_receive_data() && self.rcv.buffer.window_update_due(self.snd.mss) {
-                self.rcv.acks.require();
-            }
-            self.note_activity(now);
-            self.after(now);
+            self.note_read(now, read);
             return Ok(read);
         }
-        if out.is_empty() {
+        if most == 0 {
             return Ok(0);
+        }
+        self.end_of_bytes(now).map(|()| 0)
+    }
+
+    /// Lends contiguous received bytes; `None`: the peer finished. They count as unread until
+    /// [`consume`](Self::consume).
+    ///
+    /// # Errors
+    /// [`ReadError`]: nothing was lent; `WouldBlock` also while bytes are.
+    pub fn peek(&mut self, now: Time) -> Result<Option<Loan>, ReadError> {
+        match self.rcv.buffer.lend() {
+            Some(loan) => Ok(Some(loan)),
+            None => self.end_of_bytes(now).map(|()| None),
+        }
+    }
+
+    /// The first `n` bytes of what [`peek`](Self::peek) lent are read.
+    pub fn consume(&mut self, now: Time, loan: Loan, n: usize) {
+        let read = self.rcv.buffer.give_back(loan, n);
+        if read > 0 {
+            self.note_read(now, read);
+        }
+    }
+
+    fn note_read(&mut self, now: Time, read: usize) {
+        self.rcv.on_read(now, read, self.round_trip_for_window());
+        if self.state.may_receive_data() && self.rcv.buffer.window_update_due(self.snd.mss) {
+            self.rcv.acks.require();
+        }
+        self.note_activity(now);
+        self.after(now);
+    }
+
+    /// No byte is to be had: is that the end?
+    fn end_of_bytes(&mut self, now: Time) -> Result<(), ReadError> {
+        if self.rcv.buffer.is_lent() {
+            return Err(ReadError::WouldBlock);
         }
         if self.rcv.fin_received {
             self.eof_read = true;
             self.after(now);
-            return Ok(0);
+            return Ok(());
         }
         Err(self.failure.map_or(ReadError::WouldBlock, ReadError::Ended))
     }

@@ -38,7 +38,7 @@ mod receive_buffer;
 mod receiver;
 mod recent_min;
 mod recovery;
-mod ring;
+mod rope;
 mod scoreboard;
 mod segment_size;
 mod send_buffer;
@@ -68,6 +68,7 @@ pub use ecn::EcnMode;
 pub use error::{Error, ReadError, WriteError};
 pub use handshake::{Offer, Terms, emit_syn_ack};
 pub use output::Transmit;
+pub use rope::Loan;
 pub use state::State;
 pub use stats::Stats;
 pub use time_wait::{MSL, TimeWait, Verdict};
@@ -323,10 +324,12 @@ impl Connection {
         self.state
     }
 
-    /// `read` would return bytes, the end of the stream not yet returned as 0, or a failure.
+    /// `read` would return bytes, the end of the stream not yet returned as 0, or a failure. Not while bytes are
+    /// lent: it would return none.
     #[must_use]
     pub const fn is_readable(&self) -> bool {
-        self.rcv.buffer.readable() > 0 || (self.rcv.fin_received && !self.eof_read) || self.failure.is_some()
+        let has_more = self.rcv.buffer.readable() > 0 || (self.rcv.fin_received && !self.eof_read);
+        (has_more && !self.rcv.buffer.is_lent()) || self.failure.is_some()
     }
 
     /// Connected, and `write` would take at least a quarter of what it takes while nothing waits to be sent; or

@@ -244,9 +244,7 @@ impl Connection {
         self.trace_sent(&segment);
         let begin = out.len();
         segment.emit_header(out);
-        let (a, b) = self.snd.buffer.slices(start, (end - start) as usize);
-        out.extend_from_slice(a);
-        out.extend_from_slice(b);
+        self.snd.buffer.copy(start, (end - start) as usize, out);
         seal(&mut out[begin..], self.integrity());
         Batch::ONE
     }
@@ -306,9 +304,7 @@ impl Connection {
         let segment = Segment { seq: self.snd.space.wrap(chunk.start), flags, ..header };
         let begin = out.len();
         segment.emit_header(out);
-        let (a, b) = self.snd.buffer.slices(chunk.start, len);
-        out.extend_from_slice(a);
-        out.extend_from_slice(b);
+        self.snd.buffer.copy(chunk.start, len, out);
         seal(&mut out[begin..], integrity);
         log::trace!("{} > {} {len} bytes, {:?}", self.identity, self.relative(&segment), chunk.reason);
     }

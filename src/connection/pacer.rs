@@ -6,8 +6,13 @@ use crate::time::Time;
 
 /// A burst lasts at most this long at the paced rate...
 const BURST_TIME: Duration = Duration::from_millis(1);
-/// ...and is at most this large, which is one GSO batch, unless two segments are larger.
+/// ...and is at most this large, which is one GSO batch, unless two segments are larger...
 const BURST_MAX: u64 = 64 * 1024;
+/// ...or so much leaves in this time, which is how late a timer may wake us: what is lost by that is never sent.
+const BURST_TIME_MIN: Duration = Duration::from_micros(200);
+/// Once nothing may leave, what has gathered in this time leaves at once, at most a batch: a system call and the
+/// peer's wake-up cost more than a segment.
+const QUANTUM_TIME: Duration = Duration::from_micros(50);
 
 /// Nanobytes: what one byte per second yields in a nanosecond.
 const NANO: i128 = 1_000_000_000;
@@ -25,13 +30,15 @@ pub struct Pacer {
     /// Nanobytes that could be sent at `updated_at`; negative: sent ahead of time.
     credit: i128,
     updated_at: Time,
+    /// Ran dry: the next to leave waits for a quantum.
+    is_dry: bool,
 }
 
 impl Pacer {
     /// A pacer without a rate: everything may leave at once. `mss` is a segment's largest payload in bytes.
     #[must_use]
     pub fn new(mss: u32) -> Self {
-        Self { rate: None, mss: mss.max(1), credit: 0, updated_at: Time::ZERO }
+        Self { rate: None, mss: mss.max(1), credit: 0, updated_at: Time::ZERO, is_dry: false }
     }
 
     /// Sets the rate in bytes per second; None turns pacing off, 0 counts as 1.
@@ -71,9 +78,11 @@ impl Pacer {
 
     /// `bytes` were sent. More than the budget is remembered as debt.
     pub fn on_sent(&mut self, now: Time, bytes: u64) {
-        if self.rate.is_some() {
+        if let Some(rate) = self.rate {
             self.settle(now);
+            self.is_dry &= self.credit < self.quantum(rate);
             self.credit = self.credit.saturating_sub(i128::from(bytes) * NANO);
+            self.is_dry |= self.credit < i128::from(self.mss) * NANO;
         }
     }
 
@@ -81,7 +90,10 @@ impl Pacer {
     #[must_use]
     pub fn next_send_time(&self, now: Time, want: u64) -> Option<Time> {
         let rate = self.rate?;
-        let want = i128::from(want.min(self.burst(rate))) * NANO;
+        let mut want = i128::from(want.min(self.burst(rate))) * NANO;
+        if self.is_dry {
+            want = want.max(self.quantum(rate));
+        }
         let missing = want.saturating_sub(self.credit_at(now, rate));
         if missing <= 0 {
             return None;
@@ -92,11 +104,17 @@ impl Pacer {
         Some(now.max(self.updated_at) + Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)))
     }
 
-    /// Largest burst in bytes: 1 ms at `rate`, from two segments (less would stall batching) to 64 KiB.
+    /// Largest burst in bytes: 1 ms at `rate`, from two segments (less would stall batching) to 64 KiB or 200 us.
     fn burst(&self, rate: u64) -> u64 {
         let floor = 2 * u64::from(self.mss);
-        let timed = u128::from(rate) * BURST_TIME.as_nanos() / 1_000_000_000;
-        u64::try_from(timed).unwrap_or(u64::MAX).clamp(floor, BURST_MAX.max(floor))
+        let least = bytes_in(BURST_TIME_MIN, rate).max(BURST_MAX);
+        bytes_in(BURST_TIME, rate).clamp(floor, least.max(floor))
+    }
+
+    /// Nanobytes to wait for after running dry: of segments that are few and far between each leaves by itself.
+    fn quantum(&self, rate: u64) -> i128 {
+        let bytes = bytes_in(QUANTUM_TIME, rate).min(BURST_MAX);
+        if bytes > u64::from(self.mss) { i128::from(bytes) * NANO } else { 0 }
     }
 
     fn credit_at(&self, now: Time, rate: u64) -> i128 {
@@ -112,6 +130,10 @@ impl Pacer {
         }
         self.updated_at = self.updated_at.max(now);
     }
+}
+
+fn bytes_in(time: Duration, rate: u64) -> u64 {
+    u64::try_from(u128::from(rate) * time.as_nanos() / 1_000_000_000).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -140,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn burst_is_a_millisecond_between_two_segments_and_64_kib() {
+    fn burst_is_a_millisecond_between_two_segments_and_64_kib_and_never_below_200_us() {
         for (rate, burst) in [
             (0, 2_000),
             (1_000_000, 2_000),
             (5_000_000, 5_000),
             (65_536_000, 65_536),
-            (12_500_000_000, 65_536),
-            (u64::MAX, 65_536),
+            (300_000_000, 65_536),
+            (1_250_000_000, 250_000),
         ] {
             let pacer = paced(rate);
             assert_eq!(pacer.budget(at(0)), burst, "at {rate} B/s");
@@ -178,6 +200,22 @@ mod tests {
             let burst = (rate / 1000).max(2 * u64::from(MSS));
             assert!(sent.abs_diff(10 * rate) <= burst + u64::from(MSS), "{sent} bytes at {rate} B/s");
         }
+    }
+
+    #[test]
+    fn at_gigabits_what_leaves_after_running_dry_leaves_in_batches() {
+        let rate = 1_250_000_000;
+        let mut pacer = paced(rate);
+        let (mut now, mut sent, mut waits) = (at(0), 0u64, 0u64);
+        while now < at(SECOND / 100) {
+            if let Some(then) = pacer.next_send_time(now, u64::from(MSS)) {
+                (now, waits) = (then, waits + 1);
+            }
+            pacer.on_sent(now, u64::from(MSS));
+            sent += u64::from(MSS);
+        }
+        assert!(sent.abs_diff(rate / 100) <= 250_000 + 65_536, "{sent}");
+        assert!(sent / waits >= 60_000, "{} bytes for each wait", sent / waits);
     }
 
     #[test]

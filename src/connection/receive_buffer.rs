@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::ring::ByteRing;
+use super::rope::{Loan, Rope};
 
 /// What an arriving piece of data turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +29,11 @@ const MIN_FRAGMENTS: usize = 1024;
 /// The stream from the next byte to read; addressed by unwrapped sequence numbers.
 #[derive(Debug)]
 pub(super) struct ReceiveBuffer {
-    ring: ByteRing,
+    rope: Rope,
     /// Next byte the application reads.
     read: u64,
+    /// The application looks at bytes from `read` on in place.
+    is_lent: bool,
     /// RCV.NXT as far as data goes: next byte expected.
     nxt: u64,
     /// Right edge of the window as advertised; never moves left (RFC 9293 SHLD-14).
@@ -52,8 +54,9 @@ pub(super) struct ReceiveBuffer {
 impl ReceiveBuffer {
     pub(super) fn new(first: u64, limit: usize, max: usize) -> Self {
         Self {
-            ring: ByteRing::default(),
+            rope: Rope::default(),
             read: first,
+            is_lent: false,
             nxt: first,
             edge: first,
             limit: limit.min(max),
@@ -146,11 +149,7 @@ impl ReceiveBuffer {
     }
 
     fn put(&mut self, at: u64, data: &[u8]) {
-        let offset = (at - self.read) as usize;
-        if offset + data.len() > self.ring.capacity() {
-            self.ring.ensure(offset + data.len(), (self.highest() - self.read) as usize);
-        }
-        self.ring.write_at(offset, data);
+        self.rope.write(self.read, at, data);
     }
 
     fn touch(&mut self, at: u64) {
@@ -163,26 +162,53 @@ impl ReceiveBuffer {
         self.recent.push_back(at);
     }
 
-    /// Copies up to `out.len()` contiguous bytes out.
-    pub(super) fn read(&mut self, out: &mut [u8]) -> usize {
-        let n = out.len().min(self.readable());
-        let (a, b) = self.ring.slices(0, n);
-        out[..a.len()].copy_from_slice(a);
-        out[a.len()..n].copy_from_slice(b);
-        self.skip(n);
+    /// Shows up to `most` contiguous bytes, piece by piece, and says how many; none while some are lent.
+    pub(super) fn read(&mut self, most: usize, show: impl FnMut(&[u8])) -> usize {
+        let n = if self.is_lent { 0 } else { most.min(self.readable()) };
+        if n > 0 {
+            self.rope.read(self.read, n, show);
+            self.skip(n);
+        }
+        n
+    }
+
+    /// Lends contiguous bytes, at least one if any is there. They count as unread until `give_back`.
+    pub(super) fn lend(&mut self) -> Option<Loan> {
+        if self.is_lent {
+            return None;
+        }
+        let loan = self.rope.lend(self.read, self.nxt, self.highest());
+        self.is_lent = loan.is_some();
+        loan
+    }
+
+    pub(super) const fn is_lent(&self) -> bool {
+        self.is_lent
+    }
+
+    /// The first `n` bytes of what `lend` lent are read; how many those were.
+    pub(super) fn give_back(&mut self, loan: Loan, n: usize) -> usize {
+        let n = n.min(loan.bytes().len());
+        if loan.from() != self.read {
+            return 0; // dropped meanwhile
+        }
+        self.is_lent = false;
+        self.rope.give_back(loan, self.read + n as u64);
+        self.read += n as u64;
         n
     }
 
     /// Drops all contiguous bytes unread, says how many.
     pub(super) fn discard(&mut self) -> usize {
         let n = self.readable();
+        self.is_lent = false;
         self.skip(n);
         n
     }
 
     fn skip(&mut self, n: usize) {
-        self.ring.consume(n);
         self.read += n as u64;
+        self.rope.forget(self.read);
     }
 
     /// Contiguous bytes not yet read.
@@ -300,7 +326,7 @@ impl ReceiveBuffer {
     /// Gives the memory of an empty buffer back.
     pub(super) fn release(&mut self) {
         if self.is_idle() {
-            self.ring.release();
+            self.rope.release();
             self.recent = VecDeque::new();
         }
     }
@@ -309,8 +335,13 @@ impl ReceiveBuffer {
         self.readable() == 0 && self.fragments.is_empty()
     }
 
-    pub(super) const fn memory(&self) -> usize {
-        self.ring.capacity()
+    pub(super) fn has_memory(&self) -> bool {
+        !self.rope.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.rope.memory()
     }
 
     pub(super) fn assert_invariants(&self) {
@@ -336,6 +367,14 @@ mod tests {
         b
     }
 
+    fn read(b: &mut ReceiveBuffer, out: &mut [u8]) -> usize {
+        let mut at = 0;
+        b.read(out.len(), |piece| {
+            out[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        })
+    }
+
     fn blocks(b: &mut ReceiveBuffer, max: usize) -> Vec<(u64, u64)> {
         let mut v = vec![];
         b.sack_blocks(max, |s, e| v.push((s, e)));
@@ -355,7 +394,7 @@ mod tests {
         assert_eq!(b.insert(4, b"defghi"), Arrival::Hole);
         assert_eq!(b.nxt(), 14);
         let mut out = [0; 32];
-        assert_eq!(b.read(&mut out), 13);
+        assert_eq!(read(&mut b, &mut out), 13);
         assert_eq!(&out[..13], b"abcdefghijklm");
         b.assert_invariants();
     }
@@ -416,11 +455,11 @@ mod tests {
         assert_eq!(b.advertise(1000, 0), 10_000);
         b.insert(1, &[0; 4000]);
         assert_eq!(b.advertise(1000, 0), 6_000);
-        b.read(&mut [0; 999]);
+        read(&mut b, &mut [0; 999]);
         assert_eq!(b.advertise(1000, 0), 6_000, "999 bytes are not worth an update");
-        b.read(&mut [0; 1]);
+        read(&mut b, &mut [0; 1]);
         assert_eq!(b.advertise(1000, 0), 7_000);
-        b.read(&mut [0; 500]);
+        read(&mut b, &mut [0; 500]);
         assert_eq!(
             b.advertise(1000, 4),
             7_008,
@@ -445,11 +484,39 @@ mod tests {
             b.assert_invariants();
             if next(3) == 0 {
                 let mut out = vec![0; next(500) as usize];
-                let n = b.read(&mut out);
+                let n = read(&mut b, &mut out);
                 got.extend_from_slice(&out[..n]);
                 b.advertise(100, 0);
             }
         }
         assert_eq!(got, data);
+    }
+
+    #[test]
+    fn lent_bytes_are_unread_until_they_come_back_and_nothing_is_read_past_them() {
+        let mut b = buffer();
+        b.insert(1, b"abcdef");
+        b.insert(10, b"xyz");
+        let loan = b.lend().unwrap();
+        assert_eq!(loan.bytes(), b"abcdef");
+        b.insert(7, b"ghi");
+        assert_eq!((read(&mut b, &mut [0; 99]), b.readable()), (0, 12), "the application has the first");
+        assert!(b.lend().is_none(), "one loan");
+        assert_eq!(b.give_back(loan, 2), 2);
+        let mut out = [0; 99];
+        assert_eq!(read(&mut b, &mut out), 10);
+        assert_eq!(&out[..10], b"cdefghixyz");
+        assert!(b.lend().is_none() && !b.is_lent(), "nothing is there");
+    }
+
+    #[test]
+    fn a_loan_that_outlives_a_discard_gives_nothing_back() {
+        let mut b = buffer();
+        b.insert(1, b"abc");
+        let loan = b.lend().unwrap();
+        assert_eq!(b.discard(), 3);
+        assert_eq!(b.give_back(loan, 3), 0);
+        b.insert(4, b"d");
+        assert_eq!((read(&mut b, &mut [0; 9]), b.read_to()), (1, 5));
     }
 }

@@ -1,11 +1,11 @@
 //! Bytes from the application until the peer acknowledges them.
 
-use super::ring::ByteRing;
+use super::rope::{LARGEST, Rope};
 
 /// The application's bytes from `base` on, addressed by unwrapped sequence number.
 #[derive(Debug)]
 pub(super) struct SendBuffer {
-    ring: ByteRing,
+    rope: Rope,
     /// Sequence number of the first byte held: everything before it is acknowledged.
     base: u64,
     len: usize,
@@ -18,14 +18,13 @@ pub(super) struct SendBuffer {
 impl SendBuffer {
     /// `first`: the sequence number of the first byte of the stream.
     pub(super) fn new(first: u64, limit: usize) -> Self {
-        Self { ring: ByteRing::default(), base: first, len: 0, limit, kept: 0, keep: 0 }
+        Self { rope: Rope::default(), base: first, len: 0, limit, kept: 0, keep: 0 }
     }
 
     /// Takes as much of `data` as fits and says how much.
     pub(super) fn write(&mut self, data: &[u8]) -> usize {
         let n = data.len().min(self.free());
-        self.ring.ensure(self.kept + self.len + n, self.kept + self.len);
-        self.ring.write_at(self.kept + self.len, &data[..n]);
+        self.rope.write(self.first(), self.end(), &data[..n]);
         self.len += n;
         n
     }
@@ -44,18 +43,32 @@ impl SendBuffer {
     pub(super) fn acknowledge(&mut self, seq: u64) {
         let n = usize::try_from(seq.saturating_sub(self.base)).map_or(self.len, |n| n.min(self.len));
         let kept = (self.kept + n).min(self.keep);
-        self.ring.consume(self.kept + n - kept);
         self.kept = kept;
         self.base += n as u64;
         self.len -= n;
+        self.rope.forget(self.first());
     }
 
-    /// The `len` bytes from `seq`, in up to two pieces.
-    pub(super) fn slices(&self, seq: u64, len: usize) -> (&[u8], &[u8]) {
-        let first = self.base - self.kept as u64;
-        let offset = usize::try_from(seq - first).expect("seq lies in the buffer");
-        debug_assert!(offset + len <= self.kept + self.len);
-        self.ring.slices(offset, len)
+    /// Appends the `len` bytes from `seq` to `out`.
+    pub(super) fn copy(&self, seq: u64, len: usize, out: &mut Vec<u8>) {
+        debug_assert!(self.first() <= seq && seq + len as u64 <= self.end());
+        self.rope.read(seq, len, |piece| out.extend_from_slice(piece));
+    }
+
+    /// Lends memory for up to `most` bytes that are to follow, to come back with `append`.
+    pub(super) fn lend(&mut self, most: usize) -> Box<[u8]> {
+        self.rope.lend_empty(most.min(self.free()).min(LARGEST))
+    }
+
+    /// Takes the first `n` bytes of what `lend` lent.
+    pub(super) fn append(&mut self, block: Box<[u8]>, n: usize) {
+        self.rope.append(self.first(), self.end(), block, n);
+        self.len += n;
+    }
+
+    /// The first byte held, acknowledged or not.
+    const fn first(&self) -> u64 {
+        self.base - self.kept as u64
     }
 
     /// Sequence number after the last byte.
@@ -78,19 +91,44 @@ impl SendBuffer {
     /// Gives the memory of an empty buffer back, that of kept bytes too.
     pub(super) fn release(&mut self) {
         if self.len == 0 {
-            self.ring.release();
+            self.rope.release();
             self.kept = 0;
         }
     }
 
-    pub(super) const fn memory(&self) -> usize {
-        self.ring.capacity()
+    pub(super) fn has_memory(&self) -> bool {
+        !self.rope.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.rope.memory()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bytes(buffer: &SendBuffer, seq: u64, len: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        buffer.copy(seq, len, &mut out);
+        out
+    }
+
+    #[test]
+    fn what_is_lent_is_part_of_the_stream_once_it_comes_back() {
+        let mut buffer = SendBuffer::new(1, 100_000);
+        buffer.write(&[1; 1000]);
+        let mut block = buffer.lend(usize::MAX);
+        assert!(block.len() >= LARGEST && buffer.end() == 1001);
+        block[..50_000].fill(2);
+        buffer.append(block, 50_000);
+        buffer.write(&[3; 10]);
+        assert_eq!((buffer.end(), buffer.free()), (51_011, 48_990));
+        assert_eq!(bytes(&buffer, 1000, 2), [1, 2]);
+        assert_eq!(bytes(&buffer, 51_000, 2), [2, 3]);
+    }
 
     #[test]
     fn takes_what_fits_and_gives_back_what_is_acknowledged() {
@@ -100,7 +138,7 @@ mod tests {
         assert_eq!(buffer.write(&[9]), 0);
         buffer.acknowledge(4001);
         assert_eq!((buffer.base(), buffer.end(), buffer.free()), (4001, 5001, 4000));
-        assert_eq!(buffer.slices(4001, 1).0, &[8]);
+        assert_eq!(bytes(&buffer, 4001, 1), [8]);
         buffer.acknowledge(1); // an old one is a no-op
         buffer.acknowledge(u64::MAX); // beyond the end: at most what is there
         assert_eq!(buffer.base(), buffer.end());
@@ -120,8 +158,8 @@ mod tests {
             assert_eq!(buffer.kept(), acked.min(300) as usize);
             assert_eq!((buffer.base(), buffer.free()), (1 + acked, 2000 - (written - acked as usize)));
             let held = data[acked as usize - buffer.kept()..written].to_vec();
-            let (a, b) = buffer.slices(1 + acked - buffer.kept() as u64, held.len());
-            assert!([a, b].concat() == held, "{acked}");
+            let first = 1 + acked - buffer.kept() as u64;
+            assert!(bytes(&buffer, first, held.len()) == held, "{acked}");
         }
         buffer.acknowledge(u64::MAX);
         buffer.release();

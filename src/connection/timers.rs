@@ -210,7 +210,7 @@ impl Connection {
     /// An empty buffer owns memory. One with bytes in it keeps it, and needs no timer.
     fn has_idle_memory(&self) -> bool {
         let (snd, rcv) = (&self.snd.buffer, &self.rcv.buffer);
-        (snd.end() == snd.base() && snd.memory() > 0) || (rcv.is_idle() && rcv.memory() > 0)
+        (snd.end() == snd.base() && snd.has_memory()) || (rcv.is_idle() && rcv.has_memory())
     }
 
     fn release(&mut self, now: Time) {

@@ -22,7 +22,10 @@ impl Endpoint {
     /// # Errors
     /// `NotFound`.
     pub fn abort(&self, id: ConnId) -> Result<(), CallError> {
-        self.call(|core, now| core.mux.abort(now, id))?;
+        self.call(|core, now| {
+            core.sending.remove(&id);
+            core.mux.abort(now, id)
+        })?;
         if self.own == Some(id) { self.retire(Duration::ZERO) } else { self.wake_waiters() }
     }
 
@@ -34,7 +37,10 @@ impl Endpoint {
     /// failed. `NotFound`.
     pub fn close_connection(&self, id: ConnId, wait: Option<Duration>) -> Result<(), CallError> {
         if self.own != Some(id) {
-            self.call(|core, now| core.mux.release(now, id, wait))?;
+            self.call(|core, now| {
+                core.sending.remove(&id);
+                core.mux.release(now, id, wait)
+            })?;
             return self.wake_waiters();
         }
         self.call(|core, now| {

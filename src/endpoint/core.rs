@@ -97,7 +97,8 @@ pub(super) struct Core {
     pub(super) sleeping_until: Option<Time>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) io_thread: IoThread,
-    /// Connections with a `send` that has queued some of its bytes and waits to queue the rest: it is its turn.
+    /// Connections whose turn to send somebody has: a `send` that has queued some of its bytes and waits to queue
+    /// the rest, or whoever was lent memory to write to.
     pub(super) sending: HashSet<ConnId>,
     /// The application is closing the endpoint: nobody but the closer goes on waiting.
     pub(super) is_closing: bool,
@@ -108,8 +109,6 @@ pub(super) struct Core {
     pub(super) descriptor_used: bool,
     /// What the descriptor says at the moment.
     pub(super) descriptor_raised: bool,
-    /// `recv` gathers here what goes to memory that may be uninitialised.
-    pub(super) staging: Vec<u8>,
     pub(super) trace: Option<Trace>,
     /// When free memory is given back to the system.
     trim_at: Option<Time>,
@@ -139,7 +138,6 @@ impl Core {
             flags: HashMap::new(),
             descriptor_used: false,
             descriptor_raised: false,
-            staging: Vec::new(),
             trace: None,
             trim_at: None,
             batch: ReceiveBatch::new(),
@@ -201,10 +199,13 @@ impl Core {
         self.receive_again = false;
         match socket.receive(&mut self.batch) {
             Ok(count) => {
-                for datagram in self.batch.iter() {
-                    let ce = datagram.ecn == Some(Ecn::Ce);
-                    self.mux.handle_datagram(now, datagram.from, datagram.local_ip, ce, datagram.bytes);
-                }
+                let arrived = self.batch.iter().map(|datagram| mux::Datagram {
+                    from: datagram.from,
+                    local_ip: datagram.local_ip,
+                    ce: datagram.ecn == Some(Ecn::Ce),
+                    bytes: datagram.bytes,
+                });
+                self.mux.handle_datagrams(now, arrived);
                 // Fewer than one call can bring: nothing more waits.
                 self.receive_again = count >= RECEIVE_FULL;
             }

@@ -16,9 +16,6 @@ use crate::connection::{End, State, Stats, View};
 use crate::time::Time;
 use crate::udp::{self, Backend, UdpIo};
 
-/// Most bytes that one `recv` moves through the staging buffer.
-const STAGING: usize = 1 << 16;
-
 /// A socket with its connections. Any thread may call anything; nothing is locked while a call sleeps.
 ///
 /// `wait` arguments: `None` waits without limit, zero does not wait.
@@ -90,7 +87,7 @@ impl Endpoint {
     }
 
     /// The next `send` may begin, if one waits for that.
-    fn end_turn(&self, id: ConnId) -> Result<(), CallError> {
+    pub(super) fn end_turn(&self, id: ConnId) -> Result<(), CallError> {
         let mut core = self.shared.lock()?;
         core.sending.remove(&id);
         self.shared.leave(core);
@@ -383,7 +380,7 @@ impl Endpoint {
         self.shared.lock()?.mux.connection(id).map(question).ok_or(CallError::NotFound)
     }
 
-    fn wait<R>(
+    pub(super) fn wait<R>(
         &self,
         id: ConnId,
         mask: u32,
@@ -409,34 +406,19 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Reads through a buffer of ours: the caller's may be uninitialised, and the core takes initialised ones.
+/// Reads into memory that may be uninitialised.
 fn read_into(core: &mut Core, now: Time, id: ConnId, buf: &mut [MaybeUninit<u8>]) -> Result<usize, OpError> {
-    let mut filled = 0;
-    while filled < buf.len() {
-        let want = (buf.len() - filled).min(STAGING);
-        if core.staging.len() < want {
-            core.staging.resize(want, 0);
+    let mut at = 0;
+    core.mux.read_with(now, id, buf.len(), |piece| {
+        for (place, byte) in buf[at..].iter_mut().zip(piece) {
+            place.write(*byte);
         }
-        match core.mux.read(now, id, &mut core.staging[..want]) {
-            Ok(count) => {
-                for (place, byte) in buf[filled..].iter_mut().zip(&core.staging[..count]) {
-                    place.write(*byte);
-                }
-                filled += count;
-            }
-            Err(error) if filled == 0 => return Err(error),
-            Err(_) => break,
-        }
-        // Not on to the end of the stream: the caller must be told of that by itself.
-        if core.mux.connection(id).is_none_or(|connection| connection.readable_bytes() == 0) {
-            break;
-        }
-    }
-    Ok(filled)
+        at += piece.len();
+    })
 }
 
 /// A call that was told not to wait has another name for it.
-fn unwaited(error: CallError, wait: Option<Duration>) -> CallError {
+pub(super) fn unwaited(error: CallError, wait: Option<Duration>) -> CallError {
     match error {
         CallError::TimedOut if wait == Some(Duration::ZERO) => CallError::WouldBlock,
         error => error,

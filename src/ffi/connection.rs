@@ -16,8 +16,8 @@ use super::types::{rtcp_handle, rtcp_ssize};
 ///
 /// Errors: RTCP_EAGAIN: nothing could be taken and RTCP_OPT_IO_TIMEOUT_MS is 0. RTCP_ETIMEDOUT: that limit passed. RTCP_EINTR:
 /// rtcp_wake(). RTCP_EPIPE: after rtcp_finish(), or the peer takes no more. RTCP_EINVAL: `buf` NULL with `len` > 0, or `len`
-/// above PTRDIFF_MAX. RTCP_ENOCONN: not a live handle, or closed during the call. RTCP_ESTATE: a receiver, or from within a log
-/// callback. RTCP_ENOMEM: no memory. The connection's end: RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO,
+/// above PTRDIFF_MAX. RTCP_ENOCONN: not a live handle, or closed during the call. RTCP_ESTATE: a receiver, between rtcp_reserve()
+/// and rtcp_commit(), or from within a log callback. RTCP_ENOMEM: no memory. The connection's end: RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO,
 /// RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
 /// Thread-safety: any thread; sends on one handle are done one after the other, each whole.
 /// Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while there is no room for more (RTCP_OPT_SEND_BUFFER); for -1 without limit.
@@ -34,6 +34,7 @@ pub unsafe extern "C" fn rtcp_send(h: rtcp_handle, buf: *const c_void, len: usiz
         if data.is_empty() {
             return Ok(0);
         }
+        live.loans.refuse_send()?;
         count(live.endpoint().send(id, data, live.io_wait())?)
     })
 }
@@ -44,8 +45,8 @@ pub unsafe extern "C" fn rtcp_send(h: rtcp_handle, buf: *const c_void, len: usiz
 ///
 /// Errors: RTCP_EAGAIN: nothing is there and RTCP_OPT_IO_TIMEOUT_MS is 0. RTCP_ETIMEDOUT: that limit passed. RTCP_EINTR:
 /// rtcp_wake(). RTCP_EINVAL: `buf` NULL, `len` 0 or above PTRDIFF_MAX. RTCP_ENOCONN: not a live handle, or closed during the
-/// call. RTCP_ESTATE: a receiver, or from within a log callback. The connection's end: RTCP_ECONNREFUSED, RTCP_ECONNRESET,
-/// RTCP_EPEERTIMEOUT, RTCP_EPROTO, RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
+/// call. RTCP_ESTATE: a receiver, between rtcp_peek() and rtcp_consume(), or from within a log callback. The connection's end:
+/// RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO, RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
 /// Thread-safety: any thread; receives on one handle are done one after the other, each whole.
 /// Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while nothing is there to read; for -1 without limit.
 ///
@@ -63,6 +64,7 @@ pub unsafe extern "C" fn rtcp_recv(h: rtcp_handle, buf: *mut c_void, len: usize)
                 "len is 0, for which the end of the stream could not be told from no bytes",
             ));
         }
+        live.loans.refuse_recv()?;
         count(live.endpoint().recv(id, room, live.io_wait())?)
     })
 }

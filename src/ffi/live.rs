@@ -13,6 +13,7 @@ use super::config;
 use super::error::Failure;
 use super::guard::{Answer, guard};
 use super::handle::{Closing, Table};
+use super::loan::Loans;
 use super::types::rtcp_error::*;
 use super::types::rtcp_handle;
 use crate::endpoint::{ConnId, Endpoint, Event, Shards, Waker};
@@ -38,6 +39,7 @@ pub(super) struct Live {
     pub(super) role: Role,
     /// RTCP_OPT_IO_TIMEOUT_MS; of a receiver: what its coming connections start with.
     pub(super) io_timeout_ms: AtomicI64,
+    pub(super) loans: Loans,
     pub(super) waker: Waker,
 }
 
@@ -119,6 +121,7 @@ impl Owner {
             owner: Arc::clone(self),
             role: Role::Member(id),
             io_timeout_ms: AtomicI64::new(io_timeout_ms),
+            loans: Loans::default(),
             waker: self.shards().of(id).waker(Some(id)),
         })?;
         members.handles.insert(id, handle);
@@ -304,6 +307,7 @@ mod tests {
             owner: Owner::new(endpoint),
             role: Role::Receiver,
             io_timeout_ms: AtomicI64::new(0),
+            loans: Loans::default(),
         })
         .unwrap();
         assert_eq!(on_handle::<c_int>("rtcp_test", handle, |_| Ok(7)), 7);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::config::{self, Settings};
 use super::error::{self, Failure};
 use super::live::{self, HANDLES, Live, Owner, Role, on_handle};
+use super::loan::Loans;
 use super::raw;
 use super::sender::{HOST_MAX, construct, target};
 use super::types::rtcp_error::{self, *};
@@ -59,6 +60,7 @@ pub unsafe extern "C" fn rtcp_receiver_new(
             owner,
             role: Role::Receiver,
             io_timeout_ms: AtomicI64::new(io_timeout_ms),
+            loans: Loans::default(),
             waker,
         })
     };

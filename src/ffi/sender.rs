@@ -8,6 +8,7 @@ use super::config;
 use super::error::Failure;
 use super::guard::guard;
 use super::live::{self, Live, Owner, Role};
+use super::loan::Loans;
 use super::raw::{self, Out};
 use super::types::rtcp_error::*;
 use super::types::{rtcp_config, rtcp_handle};
@@ -85,6 +86,7 @@ pub unsafe extern "C" fn rtcp_sender_new(
             owner,
             role: Role::Sender(id),
             io_timeout_ms: AtomicI64::new(io_timeout_ms),
+            loans: Loans::default(),
             waker,
         })
     };

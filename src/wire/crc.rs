@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crc_fast::{CrcAlgorithm, Digest};
 use siphasher::sip::SipHasher24;
 
 use super::checksum::{CHECKSUM_FIELD, fill_checksum};
@@ -50,7 +51,7 @@ fn fill_crc(segment: &mut [u8], key: u32) {
     assert!(has_extension(segment), "only the extension option has room for a CRC");
     segment[CHECKSUM_FIELD].fill(0);
     segment[CRC_FIELD].fill(0);
-    let crc = crc32c::crc32c(segment) ^ key;
+    let crc = crc_fast::crc32_iscsi(segment) ^ key;
     segment[CRC_FIELD].copy_from_slice(&crc.to_be_bytes());
 }
 
@@ -66,7 +67,10 @@ pub fn crc_ok(bytes: &[u8], key: u32) -> bool {
     let mut zeroed = *head;
     zeroed[CHECKSUM_FIELD].fill(0);
     zeroed[CRC_FIELD].fill(0);
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&zeroed), body) ^ key;
+    let mut crc = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    crc.update(&zeroed);
+    crc.update(body);
+    let crc = (crc.finalize() & 0xffff_ffff) as u32 ^ key;
     head[CRC_FIELD] == crc.to_be_bytes()
 }
 
@@ -98,7 +102,7 @@ mod tests {
             (&descending, [0x5c, 0xdb, 0x3f, 0x11]),
         ];
         for (bytes, crc) in vectors {
-            assert_eq!(crc32c::crc32c(bytes).to_le_bytes(), crc);
+            assert_eq!(crc_fast::crc32_iscsi(bytes).to_le_bytes(), crc);
         }
     }
 

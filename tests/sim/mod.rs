@@ -376,7 +376,7 @@ impl World {
         let number = self.sent;
         self.sent += 1;
         fold(&mut self.log_hash, self.now.as_nanos());
-        fold(&mut self.log_hash, u64::from(crc32c::crc32c(datagram)) << 1 | from as u64);
+        fold(&mut self.log_hash, u64::from(crc_fast::crc32_iscsi(datagram)) << 1 | from as u64);
         if self.is_traced {
             let text = Segment::parse(datagram).map(|segment| segment.to_string());
             let arrow = if from == CLIENT { ">" } else { "<" };

@@ -6,6 +6,7 @@ mod buffers;
 mod closing;
 mod corruption;
 mod cubic;
+mod dormant;
 mod ecn;
 mod farewell;
 mod flow;

@@ -8,8 +8,7 @@ use super::super::stateless::emit_reset;
 use super::super::time_wait_table::Answer;
 use super::slot::Slot;
 use super::{ConnId, Mux};
-use crate::connection::TimeWait;
-use crate::connection::Verdict;
+use crate::connection::{State, TimeWait, Verdict};
 use crate::time::Time;
 use crate::wire::{Flags, Segment, SeqNum, checksum_is_zero, checksum_ok, crc_ok, has_extension};
 
@@ -45,6 +44,22 @@ impl Arrival<'_> {
     }
 }
 
+/// A datagram from the socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// The sender.
+    pub from: SocketAddr,
+    /// The address of ours that it was sent to.
+    pub local_ip: Option<IpAddr>,
+    /// It carried the congestion-experienced mark.
+    pub ce: bool,
+    /// Its payload.
+    pub bytes: &'a [u8],
+}
+
+/// Whose the last datagram was, and that what it changed has still to be looked at.
+type Last = Option<(Key, ConnId)>;
+
 impl Mux {
     /// A datagram from the socket. `local_ip`: the address of ours it was sent to; `ce`: it carried the
     /// congestion-experienced mark.
@@ -56,6 +71,27 @@ impl Mux {
         ce: bool,
         bytes: &[u8],
     ) {
+        self.handle_datagrams(now, [Datagram { from, local_ip, ce, bytes }]);
+    }
+
+    /// Datagrams from the socket, in order. A row of them for one connection costs one look at what it changed.
+    pub fn handle_datagrams<'a>(&mut self, now: Time, datagrams: impl IntoIterator<Item = Datagram<'a>>) {
+        let mut last = None;
+        for datagram in datagrams {
+            self.handle_one(now, datagram, &mut last);
+        }
+        self.end_row(now, &mut last);
+        self.debug_check();
+    }
+
+    fn end_row(&mut self, now: Time, last: &mut Last) {
+        if let Some((_, id)) = last.take() {
+            self.refresh(now, id);
+        }
+    }
+
+    fn handle_one(&mut self, now: Time, datagram: Datagram<'_>, last: &mut Last) {
+        let Datagram { from, local_ip, ce, bytes } = datagram;
         let from = canonical(from);
         if !is_plausible_source(from, local_ip, self.config.udp_port) {
             self.past.packets_dropped += 1;
@@ -78,11 +114,14 @@ impl Mux {
         log::trace!("{from} > {segment}");
         let arrival = Arrival { from, local_ip, ce, segment: &segment, datagram: bytes };
         let key = self.key_of(&arrival);
-        match self.keys.get(&key) {
-            Some(&id) => self.handle_mapped(now, id, key, &arrival),
+        if last.is_none_or(|(row, _)| row != key) {
+            self.end_row(now, last);
+            *last = self.keys.get(&key).map(|&id| (key, id));
+        }
+        match *last {
+            Some((_, id)) => self.handle_mapped(now, id, key, &arrival, last),
             None => self.handle_unmapped(now, key, &arrival),
         }
-        self.debug_check();
     }
 
     /// ICMP said that nobody has the port that `quoted`, the beginning of one of our segments, was sent to.
@@ -115,7 +154,7 @@ impl Mux {
         Key::new(peer, arrival.segment.dst_port, arrival.segment.src_port)
     }
 
-    fn handle_mapped(&mut self, now: Time, id: ConnId, key: Key, arrival: &Arrival<'_>) {
+    fn handle_mapped(&mut self, now: Time, id: ConnId, key: Key, arrival: &Arrival<'_>, last: &mut Last) {
         let Some(slot) = self.slots.get_mut(id) else { return };
         // The application has not yet read to the end, but the peer may already come again.
         if arrival.is_opening()
@@ -128,7 +167,10 @@ impl Mux {
             return self.handle_syn(now, key, arrival, Some(after));
         }
         slot.connection().handle_segment(now, arrival.segment, arrival.datagram, arrival.ce);
-        self.refresh(now, id);
+        // Once it is over the key may lead elsewhere.
+        if matches!(slot.connection().state(), State::Closed | State::TimeWait) {
+            self.end_row(now, last);
+        }
     }
 
     /// RFC 9293 section 3.10.7.1, CLOSED STATE, and 3.10.7.2, LISTEN STATE, behind the tables.

@@ -48,7 +48,9 @@ const INITIAL_SEGMENTS: f64 = 10.0;
 const INITIAL_BYTES: f64 = 14_600.0;
 /// No round trip of a round was shorter than this multiple of the least: a queue stands.
 const QUEUE: f64 = 1.05;
-const QUEUE_MIN: Duration = Duration::from_micros(250);
+const QUEUE_MIN: Duration = Duration::from_micros(750);
+/// At a queue, so much loss in a round is congestion, or a single packet of a small flow: it may be its only one.
+const QUEUE_LOSS: f64 = 0.01;
 /// A floor that rises by more is worth a probe at once.
 const FLOOR_STEP: f64 = 0.05;
 /// A window that is beyond all use: four times what a TCP header can offer.
@@ -238,7 +240,8 @@ impl Bbr {
     /// however little it is: that is how a full buffer and an AQM speak, and how loss-based neighbours live.
     fn heed_queue(&mut self, acked: f64, lost: f64) {
         let chance = self.explained() * (acked + lost);
-        let is_congestion = self.round.has_queue && lost > chance + 2.0 * chance.sqrt() + 0.5;
+        let is_congestion = self.round.has_queue
+            && lost > chance + 2.0 * chance.sqrt() + (QUEUE_LOSS * (acked + lost) - 1.0).max(0.5);
         // Where packets are lost by chance, the last of our own probe's queue may meet one.
         let is_ours = !matches!(self.phase, Phase::Cruise | Phase::Refill)
             || (self.is_chancy() && self.cruises_since_probe() < 3);
