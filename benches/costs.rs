@@ -96,11 +96,13 @@ fn bulk(counted: Phase, segments: u64, lose_each: u64) {
             }
             at += transmit.size;
             back.clear();
-            perhaps(counted == Phase::Receive, || {
+            let answer = perhaps(counted == Phase::Receive, || {
                 while b.read(now, &mut sink).is_ok() {}
                 b.poll_transmit(now, 1, &mut back)
-            })
-            .map(|_| perhaps(counted == Phase::Ack, || hand_over(now, &mut a, &back)));
+            });
+            if answer.is_some() {
+                perhaps(counted == Phase::Ack, || hand_over(now, &mut a, &back));
+            }
         }
         back.clear();
         b.handle_timeout(now);
