@@ -1,7 +1,6 @@
 //! BBR (draft-ietf-ccwg-bbr, version 3): a model of the path, its bandwidth and its round trip, instead of
 //! a window that loss halves. What differs from the draft, and why, is in `docs/congestion.md`; in short:
-//! bandwidth is what the link *carries* (loss by chance included), loss by chance is told from congestion
-//! by experiment ([`loss_floor`]), and start-up grows faster on long paths ([`startup`]).
+//! bandwidth is what the link *carries*, and loss by chance is told from congestion by experiment.
 
 use std::time::Duration;
 
@@ -53,6 +52,8 @@ const QUEUE_MIN: Duration = Duration::from_micros(750);
 const QUEUE_LOSS: f64 = 0.01;
 /// A floor that rises by more is worth a probe at once.
 const FLOOR_STEP: f64 = 0.05;
+/// Windows on a path with loss by chance are at least so many bandwidth-delay products: Wi-Fi has jitter, too.
+const LEAST_CHANCY: f64 = 1.5;
 /// A window that is beyond all use: four times what a TCP header can offer.
 const CWND_MAX: f64 = 4_294_967_296.0;
 
@@ -441,7 +442,7 @@ impl Bbr {
         if self.is_full {
             self.pacing_rate = rate.max(self.mss / rtt.clamp(1e-4, 0.5));
         } else {
-            // BBRInitPacingRate: what came so far may have been a chat.
+            // BBRInitPacingRate: it may have been a chat.
             let initial = startup::GAIN * self.startup.initial_windows() * initial_window(self.mss);
             let initial = if rtt > 0.0 { initial / rtt } else { 0.0 };
             self.pacing_rate = self.pacing_rate.max(rate).max(initial);
@@ -456,7 +457,7 @@ impl Bbr {
     /// BBR.max_inflight.
     fn max_inflight(&self) -> f64 {
         let gain = match self.phase {
-            Phase::Startup => self.startup.gain(),
+            Phase::Startup => self.startup.cwnd_gain(),
             Phase::Up => UP_CWND_GAIN,
             _ => CWND_GAIN,
         };
@@ -478,6 +479,9 @@ impl Bbr {
             Phase::Down | Phase::Cruise => self.bounds.headroom().min(self.bounds.inflight_lo),
             Phase::ProbeRtt => self.probe_rtt_cwnd(),
         };
+        // Where loss is known to be chance, what a probe lost tells little: never less than fills the pipe then.
+        let is_free = bandwidth::is_chancy(self.explained()) && self.phase != Phase::ProbeRtt;
+        let bound = bound.max(if is_free { LEAST_CHANCY * self.bdp() } else { 0.0 });
         self.cwnd = self.cwnd.min(bound).clamp(CWND_MIN * self.mss, CWND_MAX);
     }
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// 4 ln 2: the smallest gain that doubles the rate each round trip (draft-ietf-ccwg-bbr 5.3.1).
 pub(super) const GAIN: f64 = 2.77;
+/// BBR.StartupCwndGain, and the loss from which on it would keep the rate from growing.
+const CWND_GAIN: f64 = 2.0;
+const LOSSY: f64 = 0.02;
 /// Start-up's first window and its growth are those of a path with at most this round trip...
 const LONG_RTT: Duration = Duration::from_millis(100);
 /// ...but a round trip never multiplies the rate by more than this: so much is at stake beyond the path's
@@ -109,6 +112,11 @@ impl Startup {
         let counts = self.before.total() >= 20.0 && self.before.lost >= LOSSES_MIN && !self.is_full_round;
         let g = if counts && loss > CROWDED { CROWDED_GROWTH } else { self.growth() };
         g * g * g.ln() / (g - 1.0) / if counts { 1.0 - loss } else { 1.0 }
+    }
+
+    /// Window gain: the draft's 2, unless loss or a long path keeps that from growing.
+    pub(super) fn cwnd_gain(&self) -> f64 {
+        if self.is_long() || self.before.loss() > LOSSY { self.gain() } else { CWND_GAIN }
     }
 
     /// Most segments that were in flight while hardly any were lost.
