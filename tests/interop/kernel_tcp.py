@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 MTUS = (1280, 1500)
 BYTES = 4_000_000
@@ -137,6 +138,15 @@ def read_all(sock):
     return digest.hexdigest()
 
 
+def wait_until_bound(port):
+    """A SYN that comes too early is sent again, but without asking for ECN."""
+    for _ in range(500):
+        with open("/proc/net/udp") as sockets:
+            if f":{port:04X} " in sockets.read():
+                return
+        time.sleep(0.01)
+
+
 def ours_to_kernel(programs, net, data, path):
     listener = socket.create_server((net.kernel, 0))
     listener.settimeout(20)
@@ -158,6 +168,7 @@ def kernel_to_ours(programs, net, data):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = subprocess.Popen([f"{programs}/b2_echo", str(port)])
+    wait_until_bound(port)
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("127.0.0.1", 0))
     shim = Shim(net, udp, ("127.0.0.1", port))
