@@ -325,3 +325,43 @@ impl LossFloor {
         self.floor = self.record.least();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A path told of in rounds of 200 segments, ten ACKs each, at full rate or at [`TRIAL_GAIN`].
+    fn play(rounds: u64, loss_at: impl Fn(f64) -> f64) -> (LossFloor, Vec<Verdict>) {
+        let at = |ms: u64| Time::from_nanos(1_000_000 * ms);
+        let (mut floor, mut verdicts) = (LossFloor::new(), vec![]);
+        for round in 1..=rounds {
+            for part in 0..10 {
+                let loss = loss_at(if floor.in_trial() { TRIAL_GAIN } else { 1.0 });
+                let now = at(10 * round + part);
+                let (acked, lost) = (20.0 * (1.0 - loss), 20.0 * loss);
+                let seen = Seen { acked, lost, newest: now, settled: now, no_queue: floor.in_trial() };
+                verdicts.extend(floor.on_ack(now, round, &seen, 200.0, 0.0));
+            }
+        }
+        (floor, verdicts)
+    }
+
+    #[test]
+    fn loss_that_does_not_answer_to_the_rate_becomes_the_floor_after_eight_trials() {
+        let (early, _) = play(6, |_| 0.2);
+        assert_eq!(early.get(), 0.0, "one trial is no proof");
+        let (late, verdicts) = play(200, |_| 0.2);
+        assert!((0.19..0.3).contains(&late.get()), "{}", late.get());
+        assert!(verdicts.contains(&Verdict::Fits(1.0)), "nothing is taken from the rate");
+        assert!(!late.in_trial() && !late.is_unproven());
+    }
+
+    #[test]
+    fn loss_that_ends_when_we_slow_down_was_ours_and_is_no_floor() {
+        let (floor, verdicts) = play(200, |gain| (1.0 - 0.8 / gain).max(0.0));
+        assert!(floor.get() < THRESHOLD, "{}", floor.get());
+        let shares =
+            verdicts.iter().filter_map(|v| if let Verdict::Fits(share) = v { Some(*share) } else { None });
+        assert!(shares.clone().count() > 0 && shares.clone().all(|share| (0.75..0.85).contains(&share)));
+    }
+}

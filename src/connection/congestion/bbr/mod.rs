@@ -238,7 +238,7 @@ impl Bbr {
     }
 
     /// Loss that chance does not explain, at a queue that is not our probe's, is congestion without a trial,
-    /// however little it is: that is how a full buffer and an AQM speak, and how loss-based neighbours live.
+    /// little as it may be: that is how a full buffer and an AQM speak, and how loss-based neighbours live.
     fn heed_queue(&mut self, acked: f64, lost: f64) {
         let chance = self.explained() * (acked + lost);
         let is_congestion = self.round.has_queue
