@@ -54,7 +54,7 @@ fn geo_seconds(loss: f64, seed: u64) -> f64 {
 }
 
 #[test]
-#[ignore = "BBR start-up overshoots a long path: 8.0 s"]
+#[ignore = "7.08 s: the ramp and the drain after it cost a tenth of a second too much"]
 fn a_satellite_delivers_100_mb_in_7_seconds() {
     let took = geo_seconds(0.0, 1);
     assert!(took <= 7.0, "{took:.2} s");
@@ -69,7 +69,6 @@ fn a_satellite_that_loses_1_percent_delivers_100_mb_in_10_seconds() {
 }
 
 #[test]
-#[ignore = "BBR start-up overshoots a long path: the window then stays at 0.85 BDP"]
 fn the_default_buffers_fill_a_gigabit_over_300_ms() {
     const MBIT: f64 = 1_000.0;
     let rtt = Duration::from_millis(300);
@@ -95,14 +94,13 @@ fn overflow_bdps(flows: usize) -> f64 {
 
 /// The start-up that a fat path profits from must not flood a thin one that is as long.
 #[test]
-#[ignore = "BBR start-up overshoots a long path: 3.6 BDP"]
+#[ignore = "2.37 BDP: what is sent until the first queue tells, a round trip later"]
 fn start_up_on_a_thin_long_path_loses_at_most_two_bandwidth_delay_products() {
     let lost = overflow_bdps(1);
     assert!(lost <= 2.0, "{lost:.2} BDP");
 }
 
 #[test]
-#[ignore = "BBR start-up overshoots a long path: 4 BDP and more"]
 fn sixteen_start_ups_at_once_lose_together_at_most_two_bandwidth_delay_products() {
     let lost = overflow_bdps(16);
     assert!(lost <= 2.0, "{lost:.2} BDP");
