@@ -174,7 +174,7 @@ impl Endpoint {
         core.closed_until = Some(udp::now() + linger);
         self.shared.begin_closing(&mut core);
         self.shared.leave(core);
-        self.shared.io_thread.notify_one();
+        self.shared.call_io_thread();
         self.shared.signals.poller.wake();
         Ok(())
     }

@@ -88,7 +88,7 @@ pub(super) struct Core {
     pub(super) seat: Seat,
     /// When the driver last looked at the clock: a clock read for each thing that follows adds up.
     pub(super) driven_at: Time,
-    /// When the seat was last left, and how often the application has taken it.
+    /// When the seat was last left, and in how many calls of the application one waited.
     pub(super) left_at: Time,
     pub(super) turns: u64,
     /// What the application's thread in the seat waits for: another's call may bring it about.

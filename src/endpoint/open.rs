@@ -1,7 +1,7 @@
 //! Making endpoints: sockets, names, the I/O thread.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::{fmt, io};
 
 use super::core::Core;
@@ -171,7 +171,7 @@ impl Endpoint {
         core.trace = trace;
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
-            io_thread: Condvar::new(),
+            io_thread: OnceLock::new(),
             socket,
             signals: Arc::new(signals),
             _sockets: sockets,

@@ -12,7 +12,8 @@
 //!            +--------------------+   <--- next arrival ---+  if somebody waits
 //! ```
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::CallError;
@@ -31,8 +32,8 @@ const LOOK: Duration = Duration::from_micros(500);
 /// What the handles and the I/O thread of one endpoint share.
 pub(super) struct Shared {
     pub(super) core: Mutex<Core>,
-    /// The I/O thread sleeps here while it does not drive.
-    pub(super) io_thread: Condvar,
+    /// The I/O thread, once it runs; while it does not drive it is parked.
+    pub(super) io_thread: OnceLock<Thread>,
     pub(super) socket: Arc<UdpSocket>,
     pub(super) signals: Arc<Signals>,
     /// All that share the address: the kernel's steering counts them, so none may be closed before the last.
@@ -106,6 +107,7 @@ impl Shared {
             if self.take_wake(&mut core, wait.flag) {
                 break Err(CallError::Interrupted);
             }
+            core.turns += u64::from(!driven);
             core = self.step(core, &wait, deadline)?;
             driven = true;
         };
@@ -128,7 +130,6 @@ impl Shared {
     ) -> Result<Guard<'a>, CallError> {
         if core.seat == Seat::Free {
             core.seat = Seat::Application;
-            core.turns += 1;
             core.driver_wants = Some(wait.wanted);
             let driven = self.drive(core, deadline);
             let mut core = driven.or_else(|error| self.give_up_seat(error))?;
@@ -214,7 +215,7 @@ impl Shared {
         core.seat = Seat::Free;
         core.driver_wants = None;
         core.call_heir();
-        self.io_thread.notify_one();
+        self.call_io_thread();
         Err(error)
     }
 
@@ -227,7 +228,7 @@ impl Shared {
             core.call_heir();
             if core.waiters.is_empty() && core.io_thread == IoThread::Parked {
                 core.io_thread = IoThread::Awake;
-                self.io_thread.notify_one();
+                self.call_io_thread();
             }
         } else {
             self.disturb_sleeper(&core);
@@ -296,34 +297,59 @@ impl Shared {
         }
     }
 
+    /// Ends the nap of the I/O thread, the next one if it is about to take it.
+    pub(super) fn call_io_thread(&self) {
+        if let Some(thread) = self.io_thread.get() {
+            thread.unpark();
+        }
+    }
+
     /// The body of the I/O thread: drives whenever nobody else does, until the endpoint is closed and has
     /// answered what was to be answered.
     pub(super) fn run_io_thread(&self) -> Result<(), CallError> {
         let _alarm = Alarm(self);
+        self.io_thread.get_or_init(thread::current);
         let mut core = self.lock()?;
         let mut turns = core.turns;
         while !core.is_finished(udp::now()) {
             let free_for = udp::now() - core.left_at;
-            core = match core.seat {
-                Seat::Free if !core.waiters.is_empty() => sleep(core, &self.io_thread, Some(LOOK))?,
-                Seat::Free if free_for < GRACE => sleep(core, &self.io_thread, Some(GRACE - free_for))?,
-                Seat::Free => self.drive_while_nobody_waits(core)?,
+            let limit = match core.seat {
+                Seat::Free if !core.waiters.is_empty() => Some(LOOK),
+                Seat::Free if free_for < GRACE => Some(GRACE - free_for),
+                Seat::Free => {
+                    core = self.drive_while_nobody_waits(core)?;
+                    continue;
+                }
                 _ if turns == core.turns => {
                     core.io_thread = IoThread::Parked;
-                    let mut core = sleep(core, &self.io_thread, None)?;
-                    core.io_thread = IoThread::Awake;
-                    turns = core.turns;
-                    core
+                    None
                 }
-                _ => {
-                    turns = core.turns;
-                    sleep(core, &self.io_thread, Some(LOOK))?
-                }
+                _ => Some(LOOK),
             };
+            turns = core.turns;
+            drop(core);
+            core = self.nap(limit)?;
+            core.io_thread = IoThread::Awake;
         }
         core.io_thread = IoThread::None;
         core.call_all();
         Ok(())
+    }
+
+    /// Sleeps at most `limit`, then takes the lock, but not from anybody: who holds it is at work. To wait for it
+    /// would make each look at a busy application a system call of its own, and wake this thread twice.
+    fn nap(&self, limit: Option<Duration>) -> Result<Guard<'_>, CallError> {
+        match limit {
+            Some(limit) => thread::park_timeout(limit),
+            None => thread::park(),
+        }
+        loop {
+            match self.core.try_lock() {
+                Ok(core) => return Ok(core),
+                Err(TryLockError::WouldBlock) => thread::park_timeout(LOOK),
+                Err(TryLockError::Poisoned(_)) => return Err(CallError::Dead),
+            }
+        }
     }
 
     fn drive_while_nobody_waits<'a>(&'a self, mut core: Guard<'a>) -> Result<Guard<'a>, CallError> {
@@ -354,7 +380,7 @@ impl Drop for Alarm<'_> {
     fn drop(&mut self) {
         if self.0.core.is_poisoned() {
             self.0.core.lock().unwrap_or_else(PoisonError::into_inner).call_all();
-            self.0.io_thread.notify_all();
+            self.0.call_io_thread();
             self.0.signals.poller.wake();
             if let Some(news) = &self.0.signals.news {
                 news.signal();
