@@ -95,9 +95,15 @@ impl Rope {
     }
 
     fn find(&self, at: u64) -> usize {
-        match self.blocks.back() {
-            Some(last) if at >= last.start => self.blocks.len() - 1,
-            _ => self.blocks.partition_point(|block| block.end() <= at),
+        // Of a long stream nearly all blocks are the largest: the distance tells which it is.
+        let front = self.blocks.front().map_or(at, |front| front.start);
+        let guess = (at.saturating_sub(front) / LARGEST as u64) as usize;
+        match self.blocks.get(guess) {
+            Some(block) if block.start <= at && at < block.end() => guess,
+            _ => match self.blocks.back() {
+                Some(last) if at >= last.start => self.blocks.len() - 1,
+                _ => self.blocks.partition_point(|block| block.end() <= at),
+            },
         }
     }
 

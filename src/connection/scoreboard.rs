@@ -237,6 +237,11 @@ impl Scoreboard {
     }
 
     fn find(&self, start: u64) -> Option<usize> {
+        // What nearly all ask for: the oldest, or one that was acknowledged meanwhile.
+        let front = self.segments.front()?;
+        if start <= front.start {
+            return (start == front.start).then_some(0);
+        }
         let index = self.segments.partition_point(|s| s.start < start);
         (self.segments.get(index)?.start == start).then_some(index)
     }
