@@ -11,8 +11,8 @@ use super::sender::Sender;
 const UNSENT_MIN: u64 = 128 << 10;
 /// Time for which what waits lasts, should the application be late: scheduling takes milliseconds.
 const UNSENT_TIME: Duration = Duration::from_millis(20);
-/// What `UNSENT_TIME` may ask for: where round trips are microseconds, window by round trip is no rate.
-const UNSENT_BY_TIME_MAX: u64 = 4 << 20;
+/// What `UNSENT_TIME` may ask for, 0.8 ms of 10 Gbit/s: more does not stay in the cache until it leaves.
+const UNSENT_BY_TIME_MAX: u64 = 1 << 20;
 
 impl Sender {
     /// Bytes that `write` takes now.
