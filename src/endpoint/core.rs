@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar};
 use std::time::Duration;
 
 use super::mux::{self, ConnId, Mux};
+use super::presence::Presence;
 use super::trace::Trace;
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
@@ -88,6 +89,7 @@ pub(super) struct Core {
     pub(super) seat: Seat,
     /// When the driver last looked at the clock: a clock read for each thing that follows adds up.
     pub(super) driven_at: Time,
+    pub(super) presence: Presence,
     /// When the seat was last left, and in how many calls of the application one waited.
     pub(super) left_at: Time,
     pub(super) turns: u64,
@@ -126,6 +128,7 @@ impl Core {
             mux,
             seat: Seat::Free,
             driven_at: Time::ZERO,
+            presence: Presence::default(),
             left_at: Time::ZERO,
             turns: 0,
             driver_wants: None,
