@@ -6,7 +6,7 @@ use super::pmtud::Question;
 use super::{Connection, IntegrityMode, State};
 use crate::time::Time;
 use crate::wire::{
-    Extension, Flags, Integrity, Options, SackBuffer, Segment, SeqNum, Timestamps, ext_flags, seal,
+    Extension, Flags, Integrity, Options, SackBuffer, Segment, SeqNum, Timestamps, ext_flags, renumber, seal,
 };
 
 /// One GSO batch that `poll_transmit` appended to its buffer.
@@ -253,20 +253,29 @@ impl Connection {
     fn emit_data(&mut self, now: Time, max_segments: usize, out: &mut Vec<u8>) -> Option<Batch> {
         let mut batch = Batch { count: 0, segment_size: 0, ect: false };
         let (begin, integrity) = (out.len(), self.integrity());
-        let mut template = None;
+        let mut header: Option<(usize, Flags)> = None;
         while batch.count < max_segments.max(1) as u64 {
             let Some(chunk) = self.snd.next_chunk(now, self.config.nodelay) else { break };
             let ect = self.snd.is_ect(chunk);
             if batch.count > 0 && ect != batch.ect {
                 break; // one send, one codepoint
             }
-            let header = template.get_or_insert_with(|| self.template(now, Flags::ACK, 0));
-            let size = header.header_len() + self.data_len(chunk);
-            if batch.count > 0 && (size > batch.segment_size || out.len() - begin + size > BATCH_BYTES_MAX) {
-                break;
-            }
-            let header = *header;
-            self.emit_chunk(header, chunk, integrity, out);
+            let place = out.len();
+            let (header_len, flags) = match header {
+                None => {
+                    let segment = self.template(now, Flags::ACK, chunk.start);
+                    *header.insert((segment.emit_header(out), segment.flags))
+                }
+                Some((header_len, _)) if !batch.takes(header_len + self.data_len(chunk), place - begin) => {
+                    break;
+                }
+                Some(header) => {
+                    out.extend_from_within(begin..begin + header.0);
+                    header
+                }
+            };
+            let size = header_len + self.data_len(chunk);
+            self.finish_chunk(place, flags, chunk, integrity, out);
             self.snd.on_chunk_sent(now, chunk);
             batch.count += 1;
             if batch.count == 1 {
@@ -291,22 +300,32 @@ impl Connection {
         (chunk.end.min(self.snd.buffer.end()) - chunk.start) as usize
     }
 
-    /// One data segment: header, the bytes from the send buffer, integrity, in one pass.
-    fn emit_chunk(&self, header: Segment<'_>, chunk: Chunk, integrity: Integrity, out: &mut Vec<u8>) {
+    /// One data segment, of which the header is there, but for what each has of its own: number, flags, the bytes
+    /// from the send buffer, integrity.
+    fn finish_chunk(
+        &self,
+        place: usize,
+        flags: Flags,
+        chunk: Chunk,
+        integrity: Integrity,
+        out: &mut Vec<u8>,
+    ) {
         let len = self.data_len(chunk);
-        let mut flags = header.flags | self.snd.cwr(chunk);
+        let mut flags = flags | self.snd.cwr(chunk);
         if chunk.end > self.snd.buffer.end() {
             flags |= Flags::FIN;
         }
         if chunk.end >= self.snd.buffer.end() && len > 0 {
             flags |= Flags::PSH; // SHLD-28: the last byte that there is
         }
-        let segment = Segment { seq: self.snd.space.wrap(chunk.start), flags, ..header };
-        let begin = out.len();
-        segment.emit_header(out);
+        renumber(&mut out[place..], self.snd.space.wrap(chunk.start), flags);
         self.snd.buffer.copy(chunk.start, len, out);
-        seal(&mut out[begin..], integrity);
-        log::trace!("{} > {} {len} bytes, {:?}", self.identity, self.relative(&segment), chunk.reason);
+        seal(&mut out[place..], integrity);
+        if log::log_enabled!(log::Level::Trace)
+            && let Ok(segment) = Segment::parse(&out[place..])
+        {
+            log::trace!("{} > {}, {:?}", self.identity, self.relative(&segment), chunk.reason);
+        }
     }
 
     fn relative<'s, 'a>(&self, segment: &'s Segment<'a>) -> crate::wire::RelativeSegment<'s, 'a> {
@@ -329,4 +348,9 @@ struct Batch {
 
 impl Batch {
     const ONE: Self = Self { count: 1, segment_size: 0, ect: false };
+
+    /// Whether a datagram of `size` bytes may follow those of `total` bytes.
+    const fn takes(&self, size: usize, total: usize) -> bool {
+        size <= self.segment_size && total + size <= BATCH_BYTES_MAX
+    }
 }

@@ -33,7 +33,7 @@ pub use display::RelativeSegment;
 pub use flags::Flags;
 pub use options::{Extension, Options, Timestamps, ext_flags, has_extension};
 pub use sack::{SackBlocks, SackBuffer};
-pub use segment::{ParseError, Segment};
+pub use segment::{ParseError, Segment, renumber};
 pub use seq::SeqNum;
 
 /// Bytes of a TCP header without options (RFC 9293 §3.1).

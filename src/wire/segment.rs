@@ -152,6 +152,16 @@ impl<'a> Segment<'a> {
     }
 }
 
+/// Gives the header that `segment` begins with another sequence number and other flags: of a row of segments all
+/// the rest is alike.
+///
+/// # Panics
+/// If `segment` is shorter than a header.
+pub fn renumber(segment: &mut [u8], seq: SeqNum, flags: Flags) {
+    segment[4..8].copy_from_slice(&seq.get().to_be_bytes());
+    segment[13] = flags.bits();
+}
+
 /// How a header comes out.
 struct Layout {
     header_bytes: usize,
