@@ -98,6 +98,14 @@ fn a_predicted_segment_leaves_the_connection_as_the_steps_of_the_rfc_do() {
                 let stamp = segment.options.timestamps.unwrap();
                 segment.options.timestamps = Some(Timestamps { val: stamp.val.wrapping_sub(9), ..stamp });
             }
+            // The FIN comes first, then what it follows.
+            if step == 140 {
+                segment = twins.short.segment();
+                segment.flags = segment.flags | Flags::FIN;
+                segment.seq = twins.short.seq(1432);
+            } else if step > 140 {
+                segment = Segment { payload: &payload, ..twins.short.segment() };
+            }
             twins.get(&segment, is_odd(30), is_odd(50));
             for solo in [&mut twins.short, &mut twins.long] {
                 solo.ts += 1;
