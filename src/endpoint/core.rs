@@ -20,9 +20,6 @@ const ROW: usize = 64;
 /// Fills sent before arrivals have their turn.
 const TURNS: usize = 16;
 
-/// Buffers that one system call fills: with fewer datagrams than that the socket's queue was empty.
-const RECEIVE_FULL: usize = 32;
-
 /// So many connections that went to rest (they held some megabytes) are worth a walk over the heap, once those
 /// that rest with them have come to it.
 const RESTED_MANY: usize = 1024;
@@ -201,16 +198,17 @@ impl Core {
     fn receive(&mut self, now: Time, socket: &UdpSocket) {
         self.receive_again = false;
         match socket.receive(&mut self.batch) {
-            Ok(count) => {
-                let arrived = self.batch.iter().map(|datagram| mux::Datagram {
-                    from: datagram.from,
-                    local_ip: datagram.local_ip,
-                    ce: datagram.ecn == Some(Ecn::Ce),
-                    bytes: datagram.bytes,
+            Ok(_) => {
+                let arrived = self.batch.rows().map(|row| mux::Row {
+                    from: row.from,
+                    local_ip: row.local_ip,
+                    ce: row.ecn == Some(Ecn::Ce),
+                    stride: row.stride,
+                    bytes: row.bytes,
                 });
-                self.mux.handle_datagrams(now, arrived);
+                self.mux.handle_rows(now, arrived);
                 // Fewer than one call can bring: nothing more waits.
-                self.receive_again = count >= RECEIVE_FULL;
+                self.receive_again = self.batch.is_full();
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => log::warn!("cannot receive: {error}"),
