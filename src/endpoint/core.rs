@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar};
 use std::time::Duration;
 
-use super::mux::{self, ConnId, Mux};
+use super::mux::{self, ConnId, Mux, event};
 use super::presence::Presence;
 use super::trace::Trace;
 use super::waker::{Signals, WakeFlag};
@@ -24,6 +24,10 @@ const TURNS: usize = 16;
 /// that rest with them have come to it.
 const RESTED_MANY: usize = 1024;
 const TRIM_AFTER: Duration = Duration::from_secs(1);
+
+const GLANCE: Duration = Duration::from_micros(50);
+/// ACKs that wait a little are fewer to look at together; only the I/O thread is not to come for them.
+const GLANCE_FOR_ROOM: Duration = Duration::from_micros(200);
 
 /// Who may sleep on the socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +53,14 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
+    /// How long a call for it that need not wait leaves the socket alone if nobody has the seat.
+    pub(super) const fn glance(self) -> Duration {
+        match self {
+            Self::Condition { mask: event::WRITABLE, .. } => GLANCE_FOR_ROOM,
+            _ => GLANCE,
+        }
+    }
+
     pub(super) fn holds(self, mux: &Mux) -> bool {
         match self {
             Self::Condition { id, mask } => mux

@@ -43,9 +43,6 @@ pub(super) struct Shared {
     pub(super) _sockets: Arc<[Arc<UdpSocket>]>,
 }
 
-/// How long a call that need not wait leaves the socket alone if nobody has the seat.
-const GLANCE: Duration = Duration::from_micros(50);
-
 /// From here on a timeout is left to the poller's timer.
 const FAR: Duration = Duration::from_millis(2);
 
@@ -94,7 +91,7 @@ impl Shared {
             core = self.drive(core, Some(Time::ZERO))?;
             driven = true;
         }
-        core = self.glance(core)?;
+        core = self.glance(core, &wait)?;
         let result = loop {
             let now = udp::now();
             if core.is_closing && wait.kind != Kind::Close {
@@ -124,14 +121,14 @@ impl Shared {
 
     /// A thread that keeps coming for what is already here drives in passing: what it finds next is in its
     /// cache then, and no second thread competes with it for the lock and a processor.
-    fn glance<'a>(&'a self, mut core: Guard<'a>) -> Result<Guard<'a>, CallError> {
+    fn glance<'a>(&'a self, mut core: Guard<'a>, wait: &Wait<'_>) -> Result<Guard<'a>, CallError> {
         // Who watches the descriptor may go to sleep on it without a word.
         if core.io_thread == IoThread::None || core.descriptor_used {
             return Ok(core);
         }
         let now = udp::now();
         core.presence.on_call(now, udp::was_preempted);
-        if core.seat == Seat::Free && now - core.driven_at >= GLANCE {
+        if core.seat == Seat::Free && now - core.driven_at >= wait.wanted.glance() {
             core = self.drive(core, Some(Time::ZERO))?;
             core.left_at = core.driven_at;
             core.turns += 1;
