@@ -25,6 +25,7 @@ const TURNS: usize = 16;
 const RESTED_MANY: usize = 1024;
 const TRIM_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a call that need not wait leaves the socket alone if nobody has the seat.
 const GLANCE: Duration = Duration::from_micros(50);
 /// ACKs that wait a little are fewer to look at together; only the I/O thread is not to come for them.
 const GLANCE_FOR_ROOM: Duration = Duration::from_micros(200);
@@ -53,7 +54,7 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    /// How long a call for it that need not wait leaves the socket alone if nobody has the seat.
+    /// How long a call for it leaves the socket alone, if it need not wait.
     pub(super) const fn glance(self) -> Duration {
         match self {
             Self::Condition { mask: event::WRITABLE, .. } => GLANCE_FOR_ROOM,
