@@ -150,7 +150,7 @@ impl ReceiveBatch {
         };
         let count = wanted.min(self.buffers.len() / BUFFER_LEN);
         (self.offered, self.filled) = (count, 0);
-        let mut chunks = self.buffers.chunks_exact_mut(BUFFER_LEN);
+        let mut chunks = self.buffers.chunks_exact_mut(BUFFER_LEN).take(count);
         let mut slices: [_; BATCH_SIZE] =
             array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         self.filled = receive(&mut slices[..count], &mut self.meta[..count])?.min(count);

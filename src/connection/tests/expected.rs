@@ -73,11 +73,11 @@ fn a_predicted_segment_leaves_the_connection_as_the_steps_of_the_rfc_do() {
             let len = if is_odd(4) { 700 } else { 1432 };
             segment.payload = if is_odd(12) { &[] } else { &payload[..len] };
             if is_odd(3) {
-                segment.flags = segment.flags | Flags::PSH;
+                segment.flags |= Flags::PSH;
             }
             let extras = [Flags::FIN, Flags::ECE, Flags::CWR, Flags::URG, Flags::RST];
             if let Some(flag) = extras.into_iter().find(|_| is_odd(400)) {
-                segment.flags = segment.flags | flag;
+                segment.flags |= flag;
             }
             if is_odd(12) {
                 segment.seq = twins.short.seq(if is_odd(2) { 1432 } else { -700 });
@@ -101,7 +101,7 @@ fn a_predicted_segment_leaves_the_connection_as_the_steps_of_the_rfc_do() {
             // The FIN comes first, then what it follows.
             if step == 140 {
                 segment = twins.short.segment();
-                segment.flags = segment.flags | Flags::FIN;
+                segment.flags |= Flags::FIN;
                 segment.seq = twins.short.seq(1432);
             } else if step > 140 {
                 segment = Segment { payload: &payload, ..twins.short.segment() };
