@@ -1,0 +1,320 @@
+//! A score board: what one flow makes of typical links, in virtual time.
+//!
+//! The links are those of the real-time benchmark (`benches/links.py`) with the same parameters and the same
+//! score: the goodput from the first byte to the end of the stream at the receiver, as a share of what the link
+//! can carry with our headers. `profiles_of_links` prints the table:
+//! `cargo test --release --no-default-features --test sim_profiles -- --ignored --nocapture`, with
+//! `SIM_PROFILES=lossy1,wifi-bad  SIM_SEEDS=1,2,3  SIM_CC=bbr  SIM_SECONDS=20  SIM_LAG_US=100`.
+
+#[path = "sim/dumbbell.rs"]
+mod dumbbell;
+
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use dumbbell::{Dumbbell, Flow, Report};
+use rtcp::connection::{Algorithm, Config};
+use rtcp::emulator::{BurstLoss, Impairments, Outage, Window};
+use rtcp::time::Time;
+
+/// Bytes of IPv4 and UDP header: rates and queues count whole packets.
+const OVERHEAD: usize = 28;
+/// The links' MTU, and what of it is not payload: IPv4, UDP, our header with timestamps and the extension.
+const MTU: f64 = 1_500.0;
+const HEADERS: f64 = 28.0 + 40.0;
+/// No queue holds less than ten full packets.
+const QUEUE_MIN: usize = 15_000;
+/// What ends a transfer over a link on which nothing takes 20 s to show, if it is sooner.
+const BYTES: u64 = 64_000_000;
+/// What was written may still be under way when time is up; then it is cut off.
+const GRACE: Duration = Duration::from_secs(15);
+/// A slow link gets small buffers: the default ones take longer to drain than the run lasts.
+const SLOW_BIT_PER_S: u64 = 4_000_000;
+const SLOW_BUFFER: usize = 256 << 10;
+/// How long a host takes to get to its socket.
+const LAG: Duration = Duration::from_micros(100);
+const THREADS: usize = 2;
+
+fn micros(n: u64) -> Duration {
+    Duration::from_micros(n)
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+struct Profile {
+    name: &'static str,
+    down: Impairments,
+    up: Impairments,
+    /// Its loss is a matter of luck or of a schedule: only time ends the transfer.
+    is_timed: bool,
+}
+
+/// The queue in front of a link.
+#[derive(Clone, Copy)]
+enum Queue {
+    /// One bandwidth-delay product of this direction.
+    Bdp,
+    Millis(u64),
+    Bytes(usize),
+}
+
+/// One direction of `rate` kbit/s; its queue is sized for a path that is `delay` long both ways.
+fn way(rate: u64, delay: Duration, queue: Queue) -> Impairments {
+    let in_time = |time: Duration| (rate as f64 * 125.0 * time.as_secs_f64()) as usize;
+    let queue = match queue {
+        Queue::Bdp => in_time(2 * delay),
+        Queue::Millis(n) => in_time(ms(n)),
+        Queue::Bytes(n) => n,
+    };
+    Impairments {
+        rate_bit_per_s: Some(rate * 1_000),
+        delay,
+        queue_bytes: Some(queue.max(QUEUE_MIN)),
+        overhead_bytes: OVERHEAD,
+        ..Impairments::default()
+    }
+}
+
+impl Profile {
+    /// The same both ways.
+    fn both(name: &'static str, way: Impairments) -> Self {
+        let is_timed = ["lossy", "starlink", "blackout"].iter().any(|kind| name.starts_with(kind));
+        Self { name, down: way.clone(), up: way, is_timed }
+    }
+
+    /// Goodput in bit/s of whoever keeps the link busy for `seconds` with our headers.
+    fn bound(&self, seconds: Duration) -> f64 {
+        let what = &self.down;
+        let mut kept = 1.0 - what.loss;
+        if let Some(burst) = what.burst_loss {
+            let cycle = (burst.mean_good + burst.mean_bad).as_secs_f64();
+            kept *= 1.0 - burst.loss_bad * burst.mean_bad.as_secs_f64() / cycle;
+        }
+        if let Some(outage) = what.outage {
+            kept *= 1.0 - what.outage_loss * outage.length.as_secs_f64() / outage.every.as_secs_f64();
+        }
+        let dark: Duration = what.blackouts.iter().map(|window| window.until.since(window.from)).sum();
+        kept *= 1.0 - (dark.as_secs_f64() / seconds.as_secs_f64()).min(1.0);
+        what.rate_bit_per_s.map_or(f64::INFINITY, |rate| rate as f64) * (MTU - HEADERS) / MTU * kept
+    }
+}
+
+/// A Gilbert-Elliott chain that goes from good to bad with `p` and back with `r` in each `slot`, and loses all
+/// while bad, as the process in continuous time that looks the same at the slots' ends.
+fn bursts(slot: Duration, p: f64, r: f64) -> BurstLoss {
+    let turnover = -(1.0 - p - r).ln() / slot.as_secs_f64();
+    let mean = |share: f64| Duration::from_secs_f64(1.0 / (turnover * share));
+    BurstLoss { mean_good: mean(p / (p + r)), mean_bad: mean(r / (p + r)), loss_good: 0.0, loss_bad: 1.0 }
+}
+
+fn profiles() -> Vec<Profile> {
+    let clean = || way(100_000, ms(20), Queue::Bdp);
+    let lossy = |name, loss| Profile::both(name, Impairments { loss, ..clean() });
+    let wifi = Impairments {
+        jitter: ms(3),
+        jitter_reorder: true,
+        burst_loss: Some(bursts(micros(400), 0.0105, 0.2)),
+        ..way(30_000, ms(5), Queue::Millis(100))
+    };
+    let starlink = |rate| Impairments {
+        jitter: ms(8),
+        loss: 0.001,
+        outage: Some(Outage { every: ms(15_000), length: ms(150) }),
+        outage_loss: 0.5,
+        ..way(rate, ms(20), Queue::Millis(100))
+    };
+    let lte = |rate| Impairments { jitter: ms(2), ..way(rate, ms(25), Queue::Millis(500)) };
+    let geo = |rate| Impairments { loss: 0.01, ..way(rate, ms(300), Queue::Bdp) };
+    let dark = Window { from: Time::ZERO + ms(2_000), until: Time::ZERO + ms(7_000) };
+    let two_way = |name, down, up| Profile { down, ..Profile::both(name, up) };
+    vec![
+        Profile::both("lan", way(1_000_000, micros(100), Queue::Bytes(512_000))),
+        Profile::both("wan100", way(100_000, ms(10), Queue::Bdp)),
+        Profile::both("transatlantic", Impairments { loss: 0.001, ..way(100_000, ms(40), Queue::Bdp) }),
+        Profile::both("wifi-bad", wifi),
+        two_way("lte", lte(50_000), lte(10_000)),
+        two_way("geo-satellite", geo(20_000), geo(5_000)),
+        two_way("starlink", starlink(100_000), starlink(15_000)),
+        Profile::both("clean", clean()),
+        lossy("lossy1", 0.01),
+        lossy("lossy5", 0.05),
+        lossy("lossy10", 0.10),
+        lossy("lossy20", 0.20),
+        lossy("lossy30", 0.30),
+        lossy("lossy50", 0.50),
+        two_way(
+            "halfway",
+            Impairments { loss: 0.5, queue_bytes: Some(QUEUE_MIN), ..way(1_000, ms(5), Queue::Bytes(8_192)) },
+            way(10_000, ms(5), Queue::Bdp),
+        ),
+        Profile::both("reorder", Impairments { late: 0.10, late_by: ms(10), ..clean() }),
+        Profile::both("dup", Impairments { duplicate: 0.05, ..clean() }),
+        Profile::both("bufferbloat", way(10_000, ms(10), Queue::Millis(1_000))),
+        Profile::both("blackout", Impairments { blackouts: vec![dark], ..clean() }),
+        two_way("ackloss", clean(), Impairments { loss: 0.30, ..clean() }),
+    ]
+}
+
+/// How the transfers are made.
+#[derive(Clone, Debug)]
+struct Manner {
+    algorithm: Algorithm,
+    /// Of sending.
+    duration: Duration,
+    lag: Duration,
+}
+
+/// What one transfer came to.
+#[derive(Clone, Debug, Default)]
+struct Score {
+    of_bound: f64,
+    bit_per_s: f64,
+    /// Payload bytes sent for each one delivered.
+    waste: f64,
+    queueing: Duration,
+    timeouts: u64,
+    needless: u64,
+    /// When loss was first taken for chance, and what share of it at the end.
+    learned: Option<Duration>,
+    floor_permille: u64,
+    /// It was cut off.
+    is_cut: bool,
+}
+
+fn play(profile: &Profile, seed: u64, manner: &Manner) -> Score {
+    let mut config = Config { algorithm: manner.algorithm, ..Config::default() };
+    if profile.down.rate_bit_per_s.is_some_and(|rate| rate <= SLOW_BIT_PER_S) {
+        (config.send_buffer, config.recv_buffer) = (SLOW_BUFFER, SLOW_BUFFER);
+    }
+    let flow = Flow {
+        bytes: (!profile.is_timed).then_some(BYTES),
+        stop: Some(manner.duration),
+        lag: manner.lag,
+        ..Flow::endless(config)
+    };
+    let (forward, back) = (profile.down.clone(), profile.up.clone());
+    let dumbbell = Dumbbell { forward, back, flows: vec![flow], seed };
+    let limit = manner.duration + GRACE;
+    let mut learned = None;
+    let report = dumbbell.run_watched(limit, Duration::ZERO..limit, ms(100), |at, _, connection| {
+        if connection.stats().loss_floor_permille > 0 {
+            learned.get_or_insert(at);
+        }
+    });
+    Score { learned, ..score(&report, profile.bound(manner.duration)) }
+}
+
+fn score(report: &Report, bound: f64) -> Score {
+    let flow = &report.flows[0];
+    let end = flow.end_of_stream.unwrap_or(report.end);
+    let span = end.since(flow.first_byte.unwrap_or_default()).as_secs_f64();
+    let bit_per_s = flow.delivered_in_all as f64 * 8.0 / span.max(1e-9);
+    Score {
+        of_bound: bit_per_s / bound,
+        bit_per_s,
+        waste: flow.waste(),
+        queueing: report.link.queue_delay_mean(),
+        timeouts: flow.stats.rto_count,
+        needless: flow.stats.rto_spurious,
+        learned: None,
+        floor_permille: flow.stats.loss_floor_permille,
+        is_cut: flow.end_of_stream.is_none(),
+    }
+}
+
+/// The scores of each profile, a seed after the other.
+fn play_all(profiles: &[Profile], seeds: &[u64], manner: &Manner) -> Vec<Vec<Score>> {
+    let count = profiles.len() * seeds.len();
+    let (next, scores) = (AtomicUsize::new(0), Mutex::new(vec![Score::default(); count]));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(profile) = profiles.get(index / seeds.len()) else { return };
+                    let score = play(profile, seeds[index % seeds.len()], manner);
+                    scores.lock().expect("no thread panicked with the lock")[index] = score;
+                }
+            });
+        }
+    });
+    let scores = scores.into_inner().expect("no thread panicked with the lock");
+    scores.chunks(seeds.len()).map(<[_]>::to_vec).collect()
+}
+
+/// The middle one of some values, or the lower of the two.
+fn median<T: Copy + PartialOrd>(values: impl Iterator<Item = T>) -> Option<T> {
+    let mut values: Vec<T> = values.collect();
+    values.sort_by(|a, b| a.partial_cmp(b).expect("no NaN"));
+    values.get(values.len().saturating_sub(1) / 2).copied()
+}
+
+fn table(profiles: &[Profile], scores: &[Vec<Score>]) -> String {
+    let mut text = String::from(
+        "profile        of bound (least..most)   Mbit/s  sent/delivered  queue ms  RTOs (needless)  learned s  floor\n",
+    );
+    for (profile, scores) in profiles.iter().zip(scores) {
+        let middle = |of: fn(&Score) -> f64| median(scores.iter().map(of)).unwrap_or_default();
+        let shares = scores.iter().map(|score| score.of_bound);
+        let (least, most) = (shares.clone().fold(f64::MAX, f64::min), shares.fold(0.0, f64::max));
+        let sum = |of: fn(&Score) -> u64| scores.iter().map(of).sum::<u64>();
+        let learned = median(scores.iter().filter_map(|score| score.learned));
+        let learned = learned.map_or("-".to_owned(), |at| format!("{:.1}", at.as_secs_f64()));
+        let cut = scores.iter().filter(|score| score.is_cut).count();
+        _ = writeln!(
+            text,
+            "{:<13}  {:>8.3} ({least:.3}..{most:.3})  {:>8.2}  {:>14.3}  {:>8.1}  {:>15}  {learned:>9}  {:>5.3}{}",
+            profile.name,
+            middle(|score| score.of_bound),
+            middle(|score| score.bit_per_s) / 1e6,
+            middle(|score| score.waste),
+            middle(|score| score.queueing.as_secs_f64()) * 1e3,
+            format!("{} ({})", sum(|score| score.timeouts), sum(|score| score.needless)),
+            middle(|score| score.floor_permille as f64) / 1e3,
+            if cut > 0 { format!("  {cut} cut off") } else { String::new() },
+        );
+    }
+    text
+}
+
+fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not what belongs there")))
+}
+
+fn algorithm(name: &str) -> Algorithm {
+    match name {
+        "bbr" => Algorithm::Bbr,
+        "cubic" => Algorithm::Cubic,
+        _ => panic!("SIM_CC: `{name}` is neither bbr nor cubic"),
+    }
+}
+
+#[test]
+#[ignore = "for people: prints, and promises nothing"]
+fn profiles_of_links() {
+    let wanted: Option<String> = variable("SIM_PROFILES");
+    let mut profiles = profiles();
+    if let Some(wanted) = wanted {
+        let names: Vec<&str> = wanted.split(',').collect();
+        let unknown = names.iter().find(|name| profiles.iter().all(|profile| profile.name != **name));
+        assert!(unknown.is_none(), "SIM_PROFILES: there is no {}", unknown.unwrap_or(&""));
+        profiles.retain(|profile| names.contains(&profile.name));
+    }
+    let seeds: String = variable("SIM_SEEDS").unwrap_or_else(|| "1".to_owned());
+    let seeds: Vec<u64> = seeds.split(',').map(|seed| seed.parse().expect("SIM_SEEDS=1,2,3")).collect();
+    let name: String = variable("SIM_CC").unwrap_or_else(|| "bbr".to_owned());
+    let manner = Manner {
+        algorithm: algorithm(&name),
+        duration: Duration::from_secs(variable("SIM_SECONDS").unwrap_or(20)),
+        lag: variable("SIM_LAG_US").map_or(LAG, micros),
+    };
+    let wall = Instant::now();
+    let scores = play_all(&profiles, &seeds, &manner);
+    println!("{name}, seeds {seeds:?}, {:?} of sending:\n{}", manner.duration, table(&profiles, &scores));
+    println!("in {:?}", wall.elapsed());
+}
