@@ -318,3 +318,54 @@ fn profiles_of_links() {
     println!("{name}, seeds {seeds:?}, {:?} of sending:\n{}", manner.duration, table(&profiles, &scores));
     println!("in {:?}", wall.elapsed());
 }
+
+fn scores_of(name: &str, manner: &Manner, seeds: &[u64]) -> Vec<Score> {
+    let profiles: Vec<Profile> = profiles().into_iter().filter(|profile| profile.name == name).collect();
+    assert_eq!(profiles.len(), 1, "{name}");
+    let scores = play_all(&profiles, seeds, manner).remove(0);
+    print!("{}", table(&profiles, std::slice::from_ref(&scores)));
+    scores
+}
+
+const SHORT: Manner = Manner { algorithm: Algorithm::Bbr, duration: Duration::from_secs(6), lag: LAG };
+
+#[test]
+fn a_clean_path_is_filled_without_a_queue_of_half_its_round_trip() {
+    for score in scores_of("wan100", &SHORT, &[1, 2]) {
+        assert!(score.of_bound >= 0.93 && score.waste <= 1.03, "{score:?}");
+        assert!(score.queueing <= ms(10) && score.timeouts == 0 && !score.is_cut, "{score:?}");
+    }
+}
+
+#[test]
+fn a_path_that_loses_a_fifth_by_chance_is_filled_once_that_is_learned() {
+    for score in scores_of("lossy20", &SHORT, &[1, 2]) {
+        assert!(score.of_bound >= 0.5 && score.waste <= 1.3, "{score:?}");
+        assert!(score.learned.is_some_and(|at| at < ms(6_000)), "{score:?}");
+        assert!((100..300).contains(&score.floor_permille) && !score.is_cut, "{score:?}");
+    }
+}
+
+#[test]
+fn a_deep_buffer_stays_empty() {
+    for score in scores_of("bufferbloat", &SHORT, &[1]) {
+        assert!(score.of_bound >= 0.93 && score.queueing <= ms(50) && !score.is_cut, "{score:?}");
+    }
+}
+
+/// The harness itself: a host that comes late finds more in its socket, and answers less often.
+#[test]
+fn a_lag_of_the_hosts_delays_each_step_of_the_handshake_and_thins_out_the_acknowledgements() {
+    let play = |lag| {
+        let flow = Flow { lag, bytes: Some(4_000_000), ..Flow::endless(Config::default()) };
+        let link = way(100_000, ms(20), Queue::Bdp);
+        let dumbbell = Dumbbell { forward: link.clone(), back: link, flows: vec![flow], seed: 1 };
+        let report = dumbbell.run(ms(10_000), Duration::ZERO..ms(10_000));
+        assert!(report.flows[0].end_of_stream.is_some() && report.flows[0].finished.is_some());
+        let first_byte = report.flows[0].first_byte.expect("there was one");
+        (first_byte.since(Time::ZERO), report.back.packets_in)
+    };
+    let ((prompt, acks), (late, few_acks)) = (play(Duration::ZERO), play(ms(2)));
+    assert!((ms(60)..ms(61)).contains(&prompt) && (ms(66)..ms(67)).contains(&late), "{prompt:?}, {late:?}");
+    assert!(few_acks * 10 < acks * 9, "{few_acks} of {acks}");
+}
