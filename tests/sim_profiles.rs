@@ -4,8 +4,10 @@
 //! score: the goodput from the first byte to the end of the stream at the receiver, as a share of what the link
 //! can carry with our headers. `profiles_of_links` prints the table:
 //! `cargo test --release --no-default-features --test sim_profiles -- --ignored --nocapture`, with
-//! `SIM_PROFILES=lossy1,wifi-bad  SIM_SEEDS=1,2,3  SIM_CC=bbr  SIM_SECONDS=20  SIM_LAG_US=100`.
+//! `SIM_PROFILES=lossy1,wifi-bad  SIM_SEEDS=1,2,3  SIM_CC=bbr (cubic, kernel-bbr, kernel-cubic)  SIM_SECONDS=20  SIM_LAG_US=100`.
 
+#[path = "sim/bbr_v1.rs"]
+mod bbr_v1;
 #[path = "sim/dumbbell.rs"]
 mod dumbbell;
 
@@ -14,9 +16,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bbr_v1::BbrV1;
 use dumbbell::{Dumbbell, Flow, Report};
-use rtcp::connection::{Algorithm, Config};
-use rtcp::emulator::{BurstLoss, Impairments, Outage, Window};
+use rtcp::connection::{Algorithm, Config, IntegrityMode, PathMtu};
+use rtcp::emulator::{BurstLoss, Impairments, Outage, Rng, Window};
 use rtcp::time::Time;
 
 /// Bytes of IPv4 and UDP header: rates and queues count whole packets.
@@ -159,10 +162,47 @@ fn profiles() -> Vec<Profile> {
     ]
 }
 
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    Ours(Algorithm),
+    /// A plain TCP with the congestion control of a kernel.
+    Cubic,
+    BbrV1,
+}
+
+impl Sender {
+    fn named(name: &str) -> Self {
+        match name {
+            "bbr" => Self::Ours(Algorithm::Bbr),
+            "cubic" => Self::Ours(Algorithm::Cubic),
+            "kernel-cubic" => Self::Cubic,
+            "kernel-bbr" => Self::BbrV1,
+            _ => panic!("`{name}` is none of bbr, cubic, kernel-bbr and kernel-cubic"),
+        }
+    }
+
+    /// An endless flow whose hosts, if they are ours, have a lag.
+    fn flow(self, lag: Duration) -> Flow {
+        let plain = |algorithm| Config {
+            algorithm,
+            mtu: PathMtu::Fixed(1_472),
+            integrity: IntegrityMode::Off,
+            ecn: false,
+            ..Config::default()
+        };
+        match self {
+            Self::Ours(algorithm) => Flow { lag, ..Flow::endless(Config { algorithm, ..Config::default() }) },
+            Self::Cubic => Flow::endless(plain(Algorithm::Cubic)),
+            Self::BbrV1 => Flow { controller: Some(BbrV1::boxed), ..Flow::endless(plain(Algorithm::Bbr)) },
+        }
+    }
+}
+
 /// How the transfers are made.
 #[derive(Clone, Debug)]
 struct Manner {
-    algorithm: Algorithm,
+    who: Sender,
     /// Of sending.
     duration: Duration,
     lag: Duration,
@@ -186,16 +226,12 @@ struct Score {
 }
 
 fn play(profile: &Profile, seed: u64, manner: &Manner) -> Score {
-    let mut config = Config { algorithm: manner.algorithm, ..Config::default() };
+    let mut flow = manner.who.flow(manner.lag);
     if profile.down.rate_bit_per_s.is_some_and(|rate| rate <= SLOW_BIT_PER_S) {
-        (config.send_buffer, config.recv_buffer) = (SLOW_BUFFER, SLOW_BUFFER);
+        (flow.config.send_buffer, flow.config.recv_buffer) = (SLOW_BUFFER, SLOW_BUFFER);
     }
-    let flow = Flow {
-        bytes: (!profile.is_timed).then_some(BYTES),
-        stop: Some(manner.duration),
-        lag: manner.lag,
-        ..Flow::endless(config)
-    };
+    flow.bytes = (!profile.is_timed).then_some(BYTES);
+    flow.stop = Some(manner.duration);
     let (forward, back) = (profile.down.clone(), profile.up.clone());
     let dumbbell = Dumbbell { forward, back, flows: vec![flow], seed };
     let limit = manner.duration + GRACE;
@@ -286,14 +322,6 @@ fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not what belongs there")))
 }
 
-fn algorithm(name: &str) -> Algorithm {
-    match name {
-        "bbr" => Algorithm::Bbr,
-        "cubic" => Algorithm::Cubic,
-        _ => panic!("SIM_CC: `{name}` is neither bbr nor cubic"),
-    }
-}
-
 #[test]
 #[ignore = "for people: prints, and promises nothing"]
 fn profiles_of_links() {
@@ -309,7 +337,7 @@ fn profiles_of_links() {
     let seeds: Vec<u64> = seeds.split(',').map(|seed| seed.parse().expect("SIM_SEEDS=1,2,3")).collect();
     let name: String = variable("SIM_CC").unwrap_or_else(|| "bbr".to_owned());
     let manner = Manner {
-        algorithm: algorithm(&name),
+        who: Sender::named(&name),
         duration: Duration::from_secs(variable("SIM_SECONDS").unwrap_or(20)),
         lag: variable("SIM_LAG_US").map_or(LAG, micros),
     };
@@ -317,6 +345,61 @@ fn profiles_of_links() {
     let scores = play_all(&profiles, &seeds, &manner);
     println!("{name}, seeds {seeds:?}, {:?} of sending:\n{}", manner.duration, table(&profiles, &scores));
     println!("in {:?}", wall.elapsed());
+}
+
+/// Who beside whom at 50 Mbit/s, 40 ms and a drop-tail queue of `SIM_QUEUE_BDP` (1): `SIM_CC=bbr,kernel-bbr`, which
+/// begin `SIM_STAGGER_MS` (0) apart; `SIM_SECONDS` (60) long, `SIM_SEEDS` (1), a line for each `SIM_EVERY` seconds (5).
+#[test]
+#[ignore = "for people: prints, and promises nothing"]
+fn shares() {
+    let names: String = variable("SIM_CC").unwrap_or_else(|| "bbr,kernel-bbr".to_owned());
+    let names: Vec<&str> = names.split(',').collect();
+    let queue: f64 = variable("SIM_QUEUE_BDP").unwrap_or(1.0);
+    let lag = variable("SIM_LAG_US").map_or(LAG, micros);
+    let stagger = ms(variable("SIM_STAGGER_MS").unwrap_or(0));
+    let duration = Duration::from_secs(variable("SIM_SECONDS").unwrap_or(60));
+    let every = Duration::from_secs(variable("SIM_EVERY").unwrap_or(5));
+    let seeds: String = variable("SIM_SEEDS").unwrap_or_else(|| "1".to_owned());
+    for seed in seeds.split(',').map(|seed| seed.parse().expect("SIM_SEEDS=1,2,3")) {
+        let link = way(50_000, ms(20), Queue::Bytes((250_000.0 * queue) as usize));
+        let flow = |(index, name): (usize, &&str)| Flow {
+            // No two machines begin in the same microsecond.
+            start: stagger * index as u32 + micros(Rng::stream(seed, index as u64).below(1_000)),
+            ..Sender::named(name).flow(lag)
+        };
+        let flows: Vec<Flow> = names.iter().enumerate().map(flow).collect();
+        let mut acked = vec![0; flows.len()];
+        let dumbbell = Dumbbell { forward: link.clone(), back: link, flows, seed };
+        let report = dumbbell.run_watched(duration, Duration::ZERO..duration, every, |at, flow, connection| {
+            let stats = connection.stats();
+            let mbit = (stats.bytes_acked - acked[flow]) as f64 * 8e-6 / every.as_secs_f64();
+            acked[flow] = stats.bytes_acked;
+            println!(
+                "{:5.0} s  {:<12}  {mbit:6.2} Mbit/s  {:<16}  bw {:6.2}  cwnd {:7}  min {:5.1} ms  srtt {:5.1} ms  floor {}",
+                at.as_secs_f64(),
+                names[flow],
+                stats.phase,
+                stats.bandwidth as f64 * 8e-6,
+                stats.cwnd,
+                stats.min_rtt.as_secs_f64() * 1e3,
+                stats.srtt.as_secs_f64() * 1e3,
+                stats.loss_floor_permille,
+            );
+        });
+        let shares: Vec<String> = (0..names.len())
+            .map(|index| {
+                let flow = &report.flows[index];
+                format!("{} {:.3} (sent/delivered {:.3})", names[index], report.share(index), flow.waste())
+            })
+            .collect();
+        println!(
+            "seed {seed}: {}; {:.1} Mbit/s in all, {:.4} lost at the queue, which is {:.1} ms long",
+            shares.join(", "),
+            report.total_goodput() / 1e6,
+            report.congestion_loss(),
+            report.link.queue_delay_mean().as_secs_f64() * 1e3,
+        );
+    }
 }
 
 fn scores_of(name: &str, manner: &Manner, seeds: &[u64]) -> Vec<Score> {
@@ -327,7 +410,8 @@ fn scores_of(name: &str, manner: &Manner, seeds: &[u64]) -> Vec<Score> {
     scores
 }
 
-const SHORT: Manner = Manner { algorithm: Algorithm::Bbr, duration: Duration::from_secs(6), lag: LAG };
+const SHORT: Manner =
+    Manner { who: Sender::Ours(Algorithm::Bbr), duration: Duration::from_secs(6), lag: LAG };
 
 #[test]
 fn a_clean_path_is_filled_without_a_queue_of_half_its_round_trip() {

@@ -223,6 +223,13 @@ impl Connection {
         connection
     }
 
+    /// Puts a congestion controller of the caller's own in the place of the configured one. Before the handshake is
+    /// over, or it knows nothing of what is in flight.
+    pub fn set_controller(&mut self, mut controller: Box<dyn congestion::Controller>) {
+        controller.on_mss(u32::try_from(self.snd.mss).unwrap_or(u32::MAX));
+        self.snd.cc = controller;
+    }
+
     /// Takes over what the peer's SYN said and both agreed on.
     fn adopt(&mut self, now: Time, offer: &Offer, terms: Terms) {
         self.terms = terms;

@@ -10,6 +10,7 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::time::Duration;
 
+use rtcp::connection::congestion::Controller;
 use rtcp::connection::{
     Config, Connection, Identity, Offer, ReadError, Stats, Terms, WriteError, emit_syn_ack,
 };
@@ -29,6 +30,8 @@ const SPIN_LIMIT: u32 = 1_000_000;
 pub(crate) struct Flow {
     /// Of the sender; the receiver takes the same one.
     pub(crate) config: Config,
+    /// Of the sender, instead of the one that `config` names.
+    pub(crate) controller: Option<fn() -> Box<dyn Controller>>,
     pub(crate) start: Duration,
     /// `None` never ends.
     pub(crate) bytes: Option<u64>,
@@ -45,7 +48,7 @@ impl Flow {
     /// Endless, from the beginning.
     pub(crate) fn endless(config: Config) -> Self {
         let (start, lag, extra_delay) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-        Self { config, start, bytes: None, stop: None, lag, extra_delay }
+        Self { config, controller: None, start, bytes: None, stop: None, lag, extra_delay }
     }
 }
 
@@ -215,6 +218,7 @@ struct End {
     connection: Option<Connection>,
     identity: Identity,
     config: Config,
+    controller: Option<fn() -> Box<dyn Controller>>,
     half_open: Option<(Offer, Terms, Option<Time>)>,
     /// The earliest timer event in the heap that is not yet over.
     wakes_at: Time,
@@ -348,7 +352,11 @@ impl World {
             match event {
                 Event::Start(flow) => {
                     let end = &mut self.pipes[flow].ends[LEFT];
-                    end.connection = Some(Connection::connect(self.now, &end.config, end.identity));
+                    let mut connection = Connection::connect(self.now, &end.config, end.identity);
+                    if let Some(controller) = end.controller {
+                        connection.set_controller(controller());
+                    }
+                    end.connection = Some(connection);
                     self.attend(flow, LEFT);
                 }
                 Event::Timer(flow, side) => {
@@ -451,6 +459,7 @@ impl End {
             connection: None,
             identity,
             config: config.clone(),
+            controller: None,
             half_open: None,
             wakes_at: Time::MAX,
             inbox: vec![],
@@ -502,18 +511,19 @@ impl End {
 impl Pipe {
     fn new(flow: &Flow, chance: &mut Rng) -> Self {
         let ports = (5_000, 80);
+        let (left, right) =
+            (End::new(&flow.config, ports, chance), End::new(&flow.config, (ports.1, ports.0), chance));
+        let build = || flow.config.algorithm.build(1_200);
+        let name = flow.controller.map_or_else(build, |make| make()).name();
         Self {
-            ends: [End::new(&flow.config, ports, chance), End::new(&flow.config, (ports.1, ports.0), chance)],
+            ends: [End { controller: flow.controller, ..left }, right],
             bytes: flow.bytes,
             stop: flow.stop.map_or(Time::MAX, |stop| Time::ZERO + stop),
             lag: flow.lag,
             extra_delay: flow.extra_delay,
             sent_to: 0,
             skew: chance.below(PERIOD),
-            report: FlowReport {
-                algorithm: flow.config.algorithm.build(1_200).name(),
-                ..FlowReport::default()
-            },
+            report: FlowReport { algorithm: name, ..FlowReport::default() },
         }
     }
 
