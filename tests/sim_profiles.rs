@@ -437,6 +437,31 @@ fn a_deep_buffer_stays_empty() {
     }
 }
 
+/// What the kernel's own BBR makes of these links in real time: 0.94 and nothing; that the model does so, too, is what
+/// the others' shares beside it are worth.
+#[test]
+fn the_model_of_the_kernels_bbr_bears_five_percent_of_loss_and_starves_at_thirty() {
+    let manner = Manner { who: Sender::BbrV1, ..SHORT };
+    for score in scores_of("lossy5", &manner, &[1, 2]) {
+        assert!((0.8..1.0).contains(&score.of_bound) && !score.is_cut, "{score:?}");
+    }
+    for score in scores_of("lossy30", &manner, &[1, 2]) {
+        assert!(score.of_bound <= 0.2, "{score:?}");
+    }
+}
+
+/// 0.9 in real time.
+#[test]
+fn the_model_of_the_kernels_bbr_leaves_little_to_cubic_in_a_queue_of_one_bdp() {
+    let link = way(50_000, ms(20), Queue::Bdp);
+    let flows = [Sender::BbrV1, Sender::Cubic].map(|who| who.flow(Duration::ZERO)).to_vec();
+    let duration = ms(20_000);
+    let report =
+        Dumbbell { forward: link.clone(), back: link, flows, seed: 1 }.run(duration, ms(5_000)..duration);
+    assert!((0.7..1.0).contains(&report.share(0)), "{:.3}", report.share(0));
+    assert_eq!(report.flows[0].algorithm, "bbr-v1");
+}
+
 /// The harness itself: a host that comes late finds more in its socket, and answers less often.
 #[test]
 fn a_lag_of_the_hosts_delays_each_step_of_the_handshake_and_thins_out_the_acknowledgements() {
