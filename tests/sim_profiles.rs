@@ -437,6 +437,16 @@ fn a_deep_buffer_stays_empty() {
     }
 }
 
+/// A busy machine, or a program that sleeps in whole milliseconds. What a late wake-up cost the pacer was once never
+/// sent, and BBR took what arrived for what the path can carry: a fourteenth of it was left here.
+#[test]
+fn hosts_that_come_two_milliseconds_late_fill_a_clean_path_all_the_same() {
+    let manner = Manner { lag: ms(2), ..SHORT };
+    for score in scores_of("wan100", &manner, &[1]).into_iter().chain(scores_of("lte", &manner, &[1])) {
+        assert!(score.of_bound >= 0.8 && score.waste <= 1.03, "{score:?}");
+    }
+}
+
 /// What the kernel's own BBR makes of these links in real time: 0.94 and nothing; that the model does so, too, is what
 /// the others' shares beside it are worth.
 #[test]

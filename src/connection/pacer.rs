@@ -10,6 +10,9 @@ const BURST_TIME: Duration = Duration::from_millis(1);
 const BURST_MAX: u64 = 64 * 1024;
 /// ...or so much leaves in this time, which is how late a timer may wake us: what is lost by that is never sent.
 const BURST_TIME_MIN: Duration = Duration::from_micros(200);
+/// A host that comes later than it was told to sends at once what up to so much of the delay is worth. Were that lost,
+/// less would leave than the rate, and a controller that measures what arrives would follow it down.
+const LATE_MAX: Duration = Duration::from_millis(10);
 /// Once nothing may leave, what has gathered in this time leaves at once, at most a batch: a system call and the
 /// peer's wake-up cost more than a segment.
 const QUANTUM_TIME: Duration = Duration::from_micros(50);
@@ -30,6 +33,8 @@ pub struct Pacer {
     /// Nanobytes that could be sent at `updated_at`; negative: sent ahead of time.
     credit: i128,
     updated_at: Time,
+    /// How much of it, at that moment only, may exceed a burst: a host came late.
+    late: i128,
     /// Ran dry: the next to leave waits for a quantum.
     is_dry: bool,
 }
@@ -38,7 +43,7 @@ impl Pacer {
     /// A pacer without a rate: everything may leave at once. `mss` is a segment's largest payload in bytes.
     #[must_use]
     pub fn new(mss: u32) -> Self {
-        Self { rate: None, mss: mss.max(1), credit: 0, updated_at: Time::ZERO, is_dry: false }
+        Self { rate: None, mss: mss.max(1), credit: 0, updated_at: Time::ZERO, late: 0, is_dry: false }
     }
 
     /// Sets the rate in bytes per second; None turns pacing off, 0 counts as 1.
@@ -65,6 +70,17 @@ impl Pacer {
     #[must_use]
     pub const fn rate(&self) -> Option<u64> {
         self.rate
+    }
+
+    /// Whoever was told by [`Self::next_send_time`] to wait until `due`, and had something to send all the while, comes
+    /// at `now`: the delay, up to 10 ms of it, is made up for, unless it is let pass once more.
+    pub fn on_late(&mut self, now: Time, due: Time) {
+        let Some(rate) = self.rate else { return };
+        self.settle(due);
+        let nanos = i128::try_from(now.since(self.updated_at).min(LATE_MAX).as_nanos()).unwrap_or(0);
+        self.late = nanos * i128::from(rate);
+        self.credit = self.credit.saturating_add(self.late);
+        self.updated_at = self.updated_at.max(now);
     }
 
     /// Bytes that may be sent now; `u64::MAX` without a rate.
@@ -120,13 +136,17 @@ impl Pacer {
     fn credit_at(&self, now: Time, rate: u64) -> i128 {
         let elapsed = i128::try_from(now.since(self.updated_at).as_nanos()).unwrap_or(i128::MAX);
         let earned = elapsed.saturating_mul(i128::from(rate));
-        self.credit.saturating_add(earned).min(i128::from(self.burst(rate)) * NANO)
+        let late = if elapsed == 0 { self.late } else { 0 };
+        self.credit.saturating_add(earned).min(i128::from(self.burst(rate)) * NANO + late)
     }
 
     /// Brings `credit` up to date.
     fn settle(&mut self, now: Time) {
         if let Some(rate) = self.rate {
             self.credit = self.credit_at(now, rate);
+        }
+        if now > self.updated_at {
+            self.late = 0;
         }
         self.updated_at = self.updated_at.max(now);
     }
@@ -216,6 +236,36 @@ mod tests {
         }
         assert!(sent.abs_diff(rate / 100) <= 250_000 + 65_536, "{sent}");
         assert!(sent / waits >= 60_000, "{} bytes for each wait", sent / waits);
+    }
+
+    #[test]
+    fn a_sender_that_always_comes_late_gets_the_rate_all_the_same() {
+        for late in [0, SECOND / 10_000, SECOND / 500, SECOND / 100] {
+            let (rate, mut pacer) = (10_000_000, paced(10_000_000));
+            let (mut now, mut sent) = (at(0), 0u64);
+            while now < at(10 * SECOND) {
+                if let Some(then) = pacer.next_send_time(now, u64::from(MSS)) {
+                    now = then + Duration::from_nanos(late);
+                    pacer.on_late(now, then);
+                }
+                pacer.on_sent(now, u64::from(MSS));
+                sent += u64::from(MSS);
+            }
+            assert!(sent.abs_diff(10 * rate) <= 120_000, "{sent} bytes, {late} ns late");
+        }
+    }
+
+    #[test]
+    fn what_a_delay_was_worth_is_bounded_and_gone_if_it_is_not_used_at_once() {
+        let mut pacer = paced(10_000_000);
+        pacer.on_sent(at(0), 10_000);
+        pacer.on_late(at(SECOND), at(100_000));
+        assert_eq!(pacer.budget(at(SECOND)), 101_000, "1,000 when due, and 10 ms");
+        pacer.set_rate(at(SECOND), Some(10_000_001));
+        assert_eq!(pacer.budget(at(SECOND)), 101_000);
+        assert_eq!(pacer.budget(at(SECOND + 1)), 10_000, "a burst");
+        pacer.on_sent(at(SECOND), 100_000);
+        assert_eq!(pacer.budget(at(SECOND)), 1_000);
     }
 
     #[test]

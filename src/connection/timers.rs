@@ -154,7 +154,9 @@ impl Connection {
     /// After every input and command: derived deadlines follow from the state.
     pub(super) fn after(&mut self, now: Time) {
         // What to send next, and how fast, may have changed: the pacer is asked again.
-        self.snd.paced_until = None;
+        if let Some(due) = self.snd.paced_until.take().filter(|due| *due < now) {
+            self.snd.pacer.on_late(now, due);
+        }
         self.update_end();
         if self.state == State::FinWait2 && self.is_closed_by_app && self.time_wait_until == Time::MAX {
             self.time_wait_until = now + FIN_WAIT_2_ORPHANED;
