@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::chunks::{Chunk, Reason};
 use super::congestion::CongestionEvent;
 use super::loss_rate::LossRate;
 use super::prr::Prr;
+use super::resent::Why;
 use super::segment_size::PACKET_HEADERS;
 use super::sender::{Cause, Episode, Found, LossTimer, Sender, Undo};
 use super::sent::Delivery;
@@ -87,8 +89,8 @@ impl Sender {
     }
 
     fn begin(&mut self, now: Time, cause: Cause, prr: Option<Prr>) {
-        self.undo =
-            Some(Undo { cause, una: self.una, began: now, first_retransmission: None, unconfirmed: 0 });
+        self.undo = Some(Undo { cause, una: self.una, began: now, first_retransmission: None });
+        self.resent.begin_episode();
         self.episode = Some(Episode { recover: self.nxt, cause, prr });
         self.probe = None;
         self.probe_due = false;
@@ -104,23 +106,18 @@ impl Sender {
         }
     }
 
-    /// A segment of the episode, with `data` bytes of the stream, was sent again.
-    pub(super) fn note_retransmission(&mut self, now: Time, data: u64) {
+    /// `chunk`, with `data` bytes of the stream, was sent again.
+    pub(super) fn note_retransmission(&mut self, now: Time, chunk: Chunk, data: u64) {
+        let why = match (chunk.reason, self.episode.map(|episode| episode.cause)) {
+            (Reason::Probe | Reason::Copy, _) => Why::Copied,
+            (_, Some(Cause::Fast)) => Why::Overtaken,
+            (_, Some(Cause::Timeout) | None) => Why::Unanswered,
+        };
+        self.resent.on_sent(chunk.start, chunk.end, why);
         self.retransmitted += 1;
         self.bytes_retransmitted += data;
         if let Some(undo) = &mut self.undo {
             undo.first_retransmission.get_or_insert(now);
-            undo.unconfirmed += 1;
-        }
-    }
-
-    pub(super) fn on_dsack(&mut self) {
-        // Copies sent on purpose come back as duplicates too; they say nothing of reordering.
-        if self.loss_rate.worthwhile_copies() == 1 {
-            // Beyond RFC 8985 6.2 step 3: a late original that was sent again meanwhile no longer shows that it
-            // was overtaken, but the D-SACK of its retransmission does.
-            self.rack.reordering_seen |= self.undo.is_some_and(|undo| undo.unconfirmed > 0);
-            self.rack.on_dsack(self.una, self.nxt);
         }
     }
 
@@ -130,7 +127,7 @@ impl Sender {
         &mut self,
         now: Time,
         prior_una: u64,
-        dsack: bool,
+        duplicate: Option<Why>,
         echo_ms: Option<u64>,
         delivery: &Delivery,
     ) {
@@ -145,8 +142,8 @@ impl Sender {
             && timed_out
             && self.una > prior_una
             && delivery.original_sent_at.is_some_and(|sent_at| sent_at < undo.began);
-        undo.unconfirmed -= u32::from(dsack).min(undo.unconfirmed);
-        let all_duplicates = dsack && undo.unconfirmed == 0 && self.loss_rate.worthwhile_copies() == 1;
+        let is_mistake = matches!(duplicate, Some(Why::Overtaken | Why::Unanswered));
+        let all_duplicates = is_mistake && self.resent.is_all_reported();
         if eifel || frto || all_duplicates {
             self.rto_spurious += u64::from(undo.cause == Cause::Timeout);
             self.undo = None;
@@ -156,7 +153,7 @@ impl Sender {
             if self.reduced {
                 self.cc.on_spurious(now);
             }
-        } else if self.episode.is_none() && self.una > undo.una && !dsack {
+        } else if self.episode.is_none() && self.una > undo.una && !is_mistake {
             // The episode is over; a late D-SACK may still undo it within the next flight.
             if undo.began + 4 * self.rtt.srtt() < now {
                 self.undo = None;
@@ -165,13 +162,15 @@ impl Sender {
     }
 
     /// The probe's flight is acknowledged: if it took a retransmission, something was lost (RFC 8985 7.4.2).
-    pub(super) fn finish_probe(&mut self, now: Time, dsack: bool, echo_ms: Option<u64>) {
+    pub(super) fn finish_probe(&mut self, now: Time, duplicate: Option<(u64, u64)>, echo_ms: Option<u64>) {
         let Some(probe) = self.probe else { return };
         if self.una < probe.end {
             return;
         }
         self.probe = None;
-        let original_arrived = dsack || echo_ms.is_some_and(|echo| echo < probe.sent_at.as_millis());
+        // RFC 8985 7.4.2: a D-SACK of the probe itself, which may end with a FIN, not just any.
+        let is_duplicate = duplicate.is_some_and(|(_, end)| end + 1 >= probe.end);
+        let original_arrived = is_duplicate || echo_ms.is_some_and(|echo| echo < probe.sent_at.as_millis());
         let is_loss = probe.is_retransmission && !original_arrived && self.episode.is_none();
         if is_loss && !self.corruption.excuses_one() {
             self.cc.on_congestion_event(now, &self.event());

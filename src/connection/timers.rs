@@ -221,6 +221,7 @@ impl Connection {
         }
         self.snd.buffer.release();
         self.snd.board.release();
+        self.snd.resent.release();
         self.rcv.buffer.release();
     }
 }
