@@ -190,7 +190,7 @@ impl Core {
             trace.write(&mut self.mux);
             // The program may end as soon as its close returns.
             if self.closed_until.is_some() {
-                trace.flush();
+                trace.hurry();
             }
         }
     }
