@@ -259,6 +259,7 @@ impl Sender {
                 LossTimer::Probe => {
                     self.probe_due = true;
                     self.probe_count += 1;
+                    self.guessed.get_or_insert((now, self.loss_rate));
                     self.loss_rate.on_lost(self.board.outstanding_segments() as u64);
                 }
                 LossTimer::Retransmission => self.on_retransmission_timeout(now),
@@ -268,12 +269,22 @@ impl Sender {
         self.arm_loss_timer(now);
     }
 
+    /// SND.UNA advanced for the first time since a timer ran out. If what was sent before is answered, and nothing
+    /// is missing, the answer was late and no loss: a queue that grows must not be met with copies.
+    pub(super) fn check_guess(&mut self, echo_ms: Option<u64>, is_whole: bool) {
+        let Some((at, rate)) = self.guessed.take() else { return };
+        if is_whole && echo_ms.is_some_and(|echo| echo < at.as_millis()) {
+            self.loss_rate = rate;
+        }
+    }
+
     fn on_retransmission_timeout(&mut self, now: Time) {
         self.rto_count += 1;
         let answered = now - self.last_heard < ANSWERED.max(8 * self.rtt.srtt());
         self.backoff = (self.backoff + 1).min(if answered { BACKOFF_ANSWERED } else { BACKOFF_MAX });
         let event = self.event();
         let (bytes, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
+        self.guessed.get_or_insert((now, self.loss_rate));
         let remaining = self.settle_losses(now, segments);
         self.board.excuse(bytes - bytes * remaining / segments.max(1));
         let is_first = self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1;

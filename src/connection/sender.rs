@@ -153,6 +153,8 @@ pub(super) struct Sender {
     /// Found lost by the timer: the controller hears of it with the next ACK.
     pub(super) unreported: Found,
     pub(super) loss_rate: LossRate,
+    /// When a timer took what was in flight for lost, and the rate before.
+    pub(super) guessed: Option<(Time, LossRate)>,
     pub(super) corruption: Corruption,
     /// How long segments are cut: as `mss`, or shorter where bits flip.
     pub(super) size: SegmentSize,
@@ -231,6 +233,7 @@ impl Sender {
             loss_timer: None,
             unreported: Found::default(),
             loss_rate: LossRate::default(),
+            guessed: None,
             corruption: Corruption::default(),
             size: SegmentSize::new(mss),
             reduced: false,
@@ -320,6 +323,9 @@ impl Sender {
             // was overtaken, but the D-SACK of its retransmission does.
             self.rack.reordering_seen = true;
             self.rack.on_dsack(self.una, self.nxt);
+        }
+        if advanced {
+            self.check_guess(echo_ms, blocks.is_empty());
         }
         let mut black_hole = false;
         if delivery.bytes > 0 {

@@ -87,6 +87,29 @@ fn at_thirty_percent_loss_no_timeout_fires_and_a_lost_retransmission_waits_a_rou
     }
 }
 
+/// A flight of ten that takes ten times as long as the handshake: the tail loss probe falls due, and nothing is lost.
+#[test]
+fn a_queue_that_grows_is_not_met_with_copies() {
+    let slow = |rate, delay| Impairments {
+        delay: ms(delay),
+        rate_bit_per_s: Some(rate),
+        overhead_bytes: 28,
+        ..Impairments::default()
+    };
+    for algorithm in [Algorithm::Bbr, Algorithm::Cubic, Algorithm::Fixed { window: 11_600 }] {
+        for (rate, delay) in [(128_000, 5), (500_000, 5), (1_000_000, 2)] {
+            let config = Config { algorithm, ..Config::default() };
+            let mut pair = Pair::new(&config, slow(rate, delay), slow(10_000_000, delay), 3);
+            pair.a.to_write = pattern(11_000, 1);
+            pair.run_to_end(ms(20_000));
+            pair.assert_exact();
+            let stats = pair.a.conn().stats();
+            // The probe, and until the first answer a copy each 10 ms: it may have been loss.
+            assert!(stats.packets_retransmitted <= 8, "{algorithm:?} at {rate}: {stats:?}");
+        }
+    }
+}
+
 #[test]
 fn late_datagrams_and_second_copies_are_not_taken_for_losses() {
     let late = Impairments { late: 0.1, late_by: ms(10), ..link() };
