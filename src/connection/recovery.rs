@@ -33,6 +33,9 @@ const ANSWERED: Duration = Duration::from_secs(10);
 const BACKOFF_ANSWERED: u32 = 1;
 /// 2^10 times the smallest RTO is beyond RTO_MAX.
 const BACKOFF_MAX: u32 = 10;
+/// A probe timer that takes so many segments for lost may be mistaken in that: a slow link still carries them. Of
+/// fewer one is missing as a rule, and its repair by the probe is counted by nobody else.
+const GUESS_MIN: u64 = 4;
 /// Copies of last segments are at least this far apart.
 const COPY_GAP_MIN: Duration = Duration::from_millis(10);
 /// Copies keep their pace for so long beyond two round trips; then the gap grows with the silence.
@@ -259,8 +262,11 @@ impl Sender {
                 LossTimer::Probe => {
                     self.probe_due = true;
                     self.probe_count += 1;
-                    self.guessed.get_or_insert((now, self.loss_rate));
-                    self.loss_rate.on_lost(self.board.outstanding_segments() as u64);
+                    let outstanding = self.board.outstanding_segments() as u64;
+                    if outstanding >= GUESS_MIN {
+                        self.guessed.get_or_insert((now, self.loss_rate));
+                    }
+                    self.loss_rate.on_lost(outstanding);
                 }
                 LossTimer::Retransmission => self.on_retransmission_timeout(now),
             },
@@ -269,7 +275,7 @@ impl Sender {
         self.arm_loss_timer(now);
     }
 
-    /// SND.UNA advanced for the first time since a timer ran out. If what was sent before is answered, and nothing
+    /// SND.UNA advanced for the first time since a probe timer ran out. If what was sent before is answered, and nothing
     /// is missing, the answer was late and no loss: a queue that grows must not be met with copies.
     pub(super) fn check_guess(&mut self, echo_ms: Option<u64>, is_whole: bool) {
         let Some((at, rate)) = self.guessed.take() else { return };
@@ -284,7 +290,7 @@ impl Sender {
         self.backoff = (self.backoff + 1).min(if answered { BACKOFF_ANSWERED } else { BACKOFF_MAX });
         let event = self.event();
         let (bytes, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
-        self.guessed.get_or_insert((now, self.loss_rate));
+        self.guessed = None; // it is known now: what the timer finds is lost, or its episode is undone
         let remaining = self.settle_losses(now, segments);
         self.board.excuse(bytes - bytes * remaining / segments.max(1));
         let is_first = self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1;

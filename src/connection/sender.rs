@@ -153,7 +153,7 @@ pub(super) struct Sender {
     /// Found lost by the timer: the controller hears of it with the next ACK.
     pub(super) unreported: Found,
     pub(super) loss_rate: LossRate,
-    /// When a timer took what was in flight for lost, and the rate before.
+    /// When a probe timer took what was in flight for lost, and the rate before.
     pub(super) guessed: Option<(Time, LossRate)>,
     pub(super) corruption: Corruption,
     /// How long segments are cut: as `mss`, or shorter where bits flip.
