@@ -38,6 +38,7 @@ mod receive_buffer;
 mod receiver;
 mod recent_min;
 mod recovery;
+mod resent;
 mod rope;
 mod scoreboard;
 mod segment_size;
