@@ -190,14 +190,7 @@ fn holes_receiver(name: &str, events: u32, holes: u32) {
             1 => all - i / 3,
             _ => all / 3 + 1 + i / 3,
         };
-        forged(
-            plain_options(now),
-            true,
-            at + 1 + STRIDE * place,
-            0,
-            &[7; STRIDE as usize / 2],
-            &mut datagram,
-        );
+        forged(plain_options(now), true, at + 1 + STRIDE * place, 0, &[7; 64], &mut datagram);
         out.clear();
         perhaps(count.is_some(), || {
             hand_over(now, &mut b, &datagram);
@@ -317,8 +310,8 @@ fn timers(name: &str, events: u32, among: u32) {
         timers.set(token, Some(now + Duration::from_nanos(below(WITHIN_NS))));
     }
     let mut count = None;
-    // Before anything is counted every timer has run out or been put off several times: no order of theirs is left.
-    let settled = 2 * among.max(events);
+    // Before anything is counted every timer has run out or been put off, on average: no order of theirs is left.
+    let settled = among.max(events);
     for i in 0..settled + events {
         if i == settled {
             count = Some(Count::begin());

@@ -7,19 +7,20 @@ use std::time::Duration;
 use crate::callgrind::Count;
 use crate::many::Net;
 
-const ACTIVE: usize = 10;
+/// Messages that come at once, each of another connection.
+const AT_ONCE: usize = 10;
 /// Between two messages of one connection that sends now and then.
 const PERIOD: Duration = Duration::from_millis(500);
-/// Between two messages to the receiver when all come from rest. Ten of them are more than what it takes to rest again.
-const APART: Duration = Duration::from_millis(1_100);
+/// The same when all come from rest: they are at rest again.
+const APART: Duration = Duration::from_secs(11);
 /// After that everything that grows old is old.
 const LONG: Duration = Duration::from_secs(24 * 3600);
 
 /// Ten are busy, the others rest.
 pub(crate) fn active(name: &str, events: u32, connections: usize) {
     let busy = |net: &mut Net| {
-        for _ in 0..events as usize / ACTIVE {
-            net.send(0, ACTIVE);
+        for _ in 0..events as usize / AT_ONCE {
+            net.send(0, AT_ONCE);
             net.pass(Duration::from_millis(1));
         }
     };
@@ -28,16 +29,17 @@ pub(crate) fn active(name: &str, events: u32, connections: usize) {
     let count = Count::begin();
     net.is_counted = true;
     busy(&mut net);
-    count.end(name, events / ACTIVE as u32 * ACTIVE as u32);
+    count.end(name, events / AT_ONCE as u32 * AT_ONCE as u32);
 }
 
 /// All are awake and send in turn; counted is the second turn, or the beginning of it.
 pub(crate) fn in_turn(name: &str, events: u32, connections: usize) {
-    let turn = |net: &mut Net, messages| send_apart(net, messages, PERIOD / connections as u32);
+    let gap = PERIOD / (connections / AT_ONCE) as u32;
+    let turn = |net: &mut Net, messages| send_apart(net, messages, gap);
     sample(name, events, connections, |net, _| turn(net, connections), turn);
 }
 
-/// All rest; one after the other sends its second message, and all go to rest again.
+/// All rest; ten send their second message and go to rest again, then the next ten.
 pub(crate) fn from_rest(name: &str, events: u32, connections: usize) {
     let turn = |net: &mut Net, messages| {
         send_apart(net, messages, APART);
@@ -54,8 +56,8 @@ fn established(connections: usize) -> Net {
 }
 
 fn send_apart(net: &mut Net, messages: usize, gap: Duration) {
-    for n in 0..messages {
-        net.send(n, 1);
+    for first in (0..messages).step_by(AT_ONCE) {
+        net.send(first, AT_ONCE);
         net.pass(gap);
     }
 }
