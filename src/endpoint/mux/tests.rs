@@ -438,3 +438,16 @@ fn a_syn_that_comes_again_without_asking_for_ecn_takes_it_back() {
     mux.poll_events(now, 9, &mut events);
     assert_eq!(mux.connection(events[0].conn).unwrap().stats().ecn, EcnMode::Classic);
 }
+
+#[test]
+fn who_accepts_nobody_dials_one_peer_once_for_each_inner_port_and_is_then_told_that_there_are_no_more() {
+    const PORTS: usize = 65_536 - 1024;
+    let mut mux = mux_with(1000, 0, Config::default());
+    let mut dial = || mux.connect(Time::ZERO, addr(B), options(0));
+    // With the socket's own port, which is below them.
+    let ids: std::collections::HashSet<_> = (0..=PORTS).map(|_| dial().expect("a free port").0).collect();
+    assert_eq!(ids.len(), PORTS + 1, "each is a connection of its own");
+    assert_eq!(dial(), Err(ConnectError::NoPort));
+    let other = mux.connect(Time::ZERO, addr("192.0.2.3:2000"), options(0));
+    assert!(matches!(other, Ok((_, false))), "another peer's ports are its own");
+}
