@@ -1,7 +1,7 @@
-//! Many connections in one process, without sockets: what an idle one holds, what a handshake and a segment cost.
+//! Many connections in one process, without sockets: what an idle one holds, how long a handshake and a message take.
 //!
 //! `cargo bench --bench scale` prints a Markdown table. Each figure comes from a process of its own, so that none
-//! sees the memory of another. Instructions are counted by callgrind; without valgrind that row is left out.
+//! sees the memory of another. What a message costs in instructions counts `benches/costs.py`.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ fn main() {
     match args.first().map(String::as_str) {
         Some("memory") => memory(number(1)),
         Some("handshakes") => handshakes(number(1)),
-        Some("segments") => segments(number(1), number(2)),
+        Some("messages") => messages(number(1)),
         _ => report(),
     }
 }
@@ -31,19 +31,8 @@ fn report() {
         print!("{}", own(&["memory", &count.to_string()]));
     }
     print!("{}", own(&["handshakes", "100000"]));
-    let counts = [10, 100_000];
-    let costs = counts.map(|count| {
-        instructions(count)
-            .zip(instructions_of_start(count))
-            .map(|(all, start)| (all - start) as f64 / SEGMENTS as f64)
-    });
-    for (count, cost) in counts.iter().zip(costs) {
-        if let Some(cost) = cost {
-            println!("| {count} | instructions per segment, both ends, ACKs included | {cost:.0} |");
-        }
-    }
-    if let [Some(few), Some(many)] = costs {
-        println!("| {} : {} | ratio | {:.2} |", counts[1], counts[0], many / few);
+    for count in [10, 100_000] {
+        print!("{}", own(&["messages", &count.to_string()]));
     }
 }
 
@@ -53,30 +42,6 @@ fn own(args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().expect("it runs again");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Segments counted: as many for few connections as for many.
-const SEGMENTS: usize = 100_000;
-
-fn instructions(connections: usize) -> Option<u64> {
-    callgrind(connections, 2 * SEGMENTS)
-}
-
-/// The same with half the segments: the handshakes, and what the first segment of a connection allocates.
-fn instructions_of_start(connections: usize) -> Option<u64> {
-    callgrind(connections, SEGMENTS)
-}
-
-fn callgrind(connections: usize, segments: usize) -> Option<u64> {
-    let program = std::env::current_exe().expect("our own path");
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(program)
-        .args(["segments", &connections.to_string(), &segments.to_string()])
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    text.lines().find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok())
 }
 
 /// Both ends are in this process: an end is a connection.
@@ -117,13 +82,23 @@ fn handshakes(connections: usize) {
     println!("| {connections} | the same, both ends and the events | {:.0} |", rate(both));
 }
 
-/// For callgrind: `segments` messages, each connection in turn, both ends.
-fn segments(connections: usize, segments: usize) {
+/// Each connection in turn sends a message, twice a second. Instructions are the same for few and for many, misses of
+/// the cache are not.
+fn messages(connections: usize) {
+    const COUNTED: usize = 100_000;
     let mut net = Net::new(connections);
     net.dial(connections);
-    for first in (0..segments).step_by(10) {
-        net.send(first, 10);
-        // All have sent once before the first goes to rest.
-        net.settle(Duration::from_micros(50));
-    }
+    let turn = |net: &mut Net, count: usize| {
+        for n in 0..count {
+            net.send(n, 1);
+            net.pass(Duration::from_millis(500) / connections as u32);
+        }
+    };
+    turn(&mut net, connections);
+    net.in_server = Duration::ZERO;
+    turn(&mut net, COUNTED);
+    println!(
+        "| {connections} | nanoseconds of the receiver for a message to arrive and its ACK to leave | {} |",
+        net.in_server.as_nanos() / COUNTED as u128
+    );
 }

@@ -147,7 +147,7 @@ fn each_flow_has_its_own_start_way_and_end() {
         start: ms(start),
         bytes: Some(1_000_000),
         extra_delay: ms(extra_delay),
-        config: config(THEIRS),
+        ..Flow::endless(config(THEIRS))
     };
     let flows = vec![flow(0, 0), flow(5_000, 0), flow(10_000, 160)];
     let report = Dumbbell { forward, back, flows, seed: 3 }.run(MINUTE, ms(4_000)..ms(30_000));

@@ -30,13 +30,13 @@ const STRETCH_WAIT: u32 = 8;
 const REPAIR_WAIT: u32 = 64;
 const WAIT_MIN: Duration = Duration::from_millis(1);
 /// SACK blocks cost at most one byte for so many received.
-const RECEIVED_PER_SACK_BYTE: u64 = 20;
-const BLOCK_BYTES: u64 = 8;
+const RECEIVED_PER_SACK_BYTE: i64 = 20;
+const BLOCK_BYTES: i64 = 8;
 /// What any ACK of a hole says, as with the timestamps of plain TCP (RFC 2018 section 3).
-const BLOCKS_MIN: u64 = 3;
+const BLOCKS_MIN: i64 = 3;
 /// Credit is saved for the blocks of so many ACKs with 31 each.
-const CREDIT_MAX: u64 = 4 * 31 * BLOCK_BYTES * RECEIVED_PER_SACK_BYTE;
-const CREDIT_MIN: u64 = BLOCKS_MIN * BLOCK_BYTES * RECEIVED_PER_SACK_BYTE;
+const CREDIT_MAX: i64 = 4 * 31 * BLOCK_BYTES * RECEIVED_PER_SACK_BYTE;
+const CREDIT_MIN: i64 = BLOCKS_MIN * BLOCK_BYTES * RECEIVED_PER_SACK_BYTE;
 
 /// What a data segment did to the stream, as far as ACKs are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +66,8 @@ pub(super) struct AckPolicy {
     /// It must be an ACK of its own (it carries SACK blocks).
     alone: bool,
     deadline: Option<Time>,
-    /// Received bytes not yet spent on SACK blocks.
-    credit: u64,
+    /// New bytes received and not yet spent on SACK blocks; below 0: spent in advance.
+    credit: i64,
 }
 
 impl Default for AckPolicy {
@@ -93,21 +93,26 @@ pub(super) struct Rested {
     quick: u8,
     credit: u16,
 }
-const _: () = assert!(QUICK_ACKS <= u8::MAX as u32 && CREDIT_MAX <= u16::MAX as u64);
+const _: () = assert!(QUICK_ACKS <= u8::MAX as u32 && CREDIT_MAX <= u16::MAX as i64);
 
 impl AckPolicy {
     pub(super) fn rest(&self) -> Rested {
-        Rested { quick: self.quick as u8, credit: self.credit as u16 }
+        Rested { quick: self.quick as u8, credit: self.credit.max(0) as u16 }
     }
 
     pub(super) fn resume(rested: Rested, may_stretch: bool) -> Self {
-        let (quick, credit) = (u32::from(rested.quick), u64::from(rested.credit));
+        let (quick, credit) = (u32::from(rested.quick), i64::from(rested.credit));
         Self { may_stretch, quick, credit, ..Self::default() }
     }
 
     /// Nothing is owed.
     pub(super) const fn is_at_rest(&self) -> bool {
         !self.now && !self.alone && self.deadline.is_none()
+    }
+
+    /// `len` bytes of data are new: they pay for SACK blocks. Copies do not, they are not what the path is for.
+    pub(super) fn earn(&mut self, len: usize) {
+        self.credit = (self.credit + len as i64).min(CREDIT_MAX);
     }
 
     /// Data arrived: `len` bytes, `pushed` if its sender had no more (PSH).
@@ -120,7 +125,6 @@ impl AckPolicy {
         arrivals: &Arrivals,
         rtt: Duration,
     ) {
-        self.credit = (self.credit + len as u64).min(CREDIT_MAX);
         self.count(len, pushed);
         self.alone |= urgency != Urgency::Usual;
         self.note_repair(now, urgency, rtt);
@@ -222,7 +226,7 @@ impl AckPolicy {
 
     /// An ACK of its own left, with so many SACK blocks.
     pub(super) fn on_ack_sent(&mut self, blocks: usize) {
-        self.credit = self.credit.saturating_sub(blocks as u64 * BLOCK_BYTES * RECEIVED_PER_SACK_BYTE);
+        self.credit -= blocks as i64 * BLOCK_BYTES * RECEIVED_PER_SACK_BYTE;
         self.alone = false;
         self.forget();
     }
@@ -288,6 +292,7 @@ mod tests {
         fn segment(&mut self, gap: Duration, len: usize, pushed: bool, urgency: Urgency) -> u32 {
             let mut sent = self.pass(gap);
             self.arrivals.on_segment(self.now, Some(self.now.as_millis() - 40), RTT);
+            self.acks.earn(len);
             self.acks.on_data(self.now, len, pushed, urgency, &self.arrivals, RTT);
             sent += self.flush();
             sent
@@ -378,7 +383,7 @@ mod tests {
             let mut bench = Bench::steady(100);
             let acks = bench.segments(10_000, MS / 4, len, Urgency::AtOnce);
             let saved = CREDIT_MAX / RECEIVED_PER_SACK_BYTE;
-            let share = (bench.sack_bytes - saved) as f64 / (10_000 * len) as f64;
+            let share = (bench.sack_bytes as i64 - saved) as f64 / (10_000 * len) as f64;
             assert!((0.03..=0.05).contains(&share), "{share} at {len} bytes, {acks} ACKs");
             assert!(acks >= 900, "{acks} ACKs for {len} bytes each");
         }

@@ -138,7 +138,7 @@ impl Sender {
             self.nxt = chunk.end;
         } else {
             self.board.on_retransmitted(chunk.start, now);
-            self.note_retransmission(now, data);
+            self.note_retransmission(now, chunk, data);
         }
         match chunk.reason {
             Reason::Probe => {

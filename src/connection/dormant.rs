@@ -12,6 +12,7 @@ use super::congestion::Controller;
 use super::corruption::{self, Corruption};
 use super::ecn::{Marking, MarksSeen};
 use super::handshake::Opening;
+use super::input::{is_believable, prove};
 use super::limiter::Limiter;
 use super::liveness::Liveness;
 use super::loss_rate::LossRate;
@@ -30,7 +31,7 @@ use super::seq_space::SeqSpace;
 use super::timers::RELEASE_AFTER;
 use super::{Config, Connection, Identity, State, Terms, ack_policy, arrivals};
 use crate::time::Time;
-use crate::wire::SeqNum;
+use crate::wire::{Segment, SeqNum};
 
 mod view;
 pub use view::View;
@@ -195,6 +196,18 @@ impl Connection {
 }
 
 impl Dormant {
+    /// True: `datagram` is damaged or a stranger's, was counted, and is not worth waking for. The peer hears of the
+    /// damage with the next ACK.
+    pub fn absorbs(&mut self, segment: &Segment<'_>, datagram: &[u8]) -> bool {
+        if prove(self.keys, &self.terms, segment, datagram).is_some() {
+            return false;
+        }
+        let seq = SeqSpace::new(self.irs).unwrap(segment.seq, self.rcv_nxt);
+        let window_end = self.rcv_nxt + u64::from(self.rcv_wnd);
+        self.rcv_corrupt += u64::from(is_believable(seq, self.rcv_nxt, window_end));
+        true
+    }
+
     /// The connection, as if it had never rested.
     #[must_use]
     pub fn unfold(self) -> Connection {

@@ -2,7 +2,7 @@
 
 use super::ecn::Answer;
 use super::expected::Unexpected;
-use super::{Connection, Error, State};
+use super::{Connection, Error, State, Terms};
 use crate::time::Time;
 use crate::wire::{Flags, Segment, checksum_is_zero, checksum_ok, crc_ok, ext_flags};
 
@@ -14,7 +14,7 @@ type Step = Result<(), Discard>;
 
 /// What shows that a segment's bytes are the ones sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Proof {
+pub(super) enum Proof {
     /// The CRC with this connection's key: made by the peer's end of this connection.
     Keyed,
     /// The 16-bit sum (and the CRC with key 0, if the option is there): anyone may have made it.
@@ -33,10 +33,11 @@ impl Connection {
                 .take_expected(now, segment, datagram, ce)
                 .or_else(|Unexpected| self.handle_in_other_states(now, segment, datagram, ce)),
         };
-        if outcome.is_err() {
-            self.packets.dropped += 1;
+        match outcome {
+            Ok(()) => self.note_activity(now),
+            // No activity: anybody may have sent it, and must not keep us from resting.
+            Err(Discard) => self.packets.dropped += 1,
         }
-        self.note_activity(now);
         self.after(now);
     }
 
@@ -75,19 +76,11 @@ impl Connection {
         segment: &Segment<'_>,
         datagram: &[u8],
     ) -> Result<Proof, Discard> {
-        let may_be_stateless = segment.flags.intersects(Flags::SYN | Flags::RST);
-        match self.keys {
-            Some((_, key)) if crc_ok(datagram, key) => return Ok(Proof::Keyed),
-            Some(_) if may_be_stateless && stateless_ok(segment, datagram) => return Ok(Proof::Sum),
-            Some(_) => {}
-            None if checksum_ok(datagram) || (self.terms.zero_checksum && checksum_is_zero(datagram)) => {
-                return Ok(Proof::Sum);
-            }
-            None => {}
+        if let Some(proof) = prove(self.keys, &self.terms, segment, datagram) {
+            return Ok(proof);
         }
-        // Counted only if its sequence number is believable, so that noise does not look like corruption.
         let seq = self.rcv.space.unwrap(segment.seq, self.rcv.nxt());
-        if seq.is_some_and(|seq| seq <= self.rcv.window_end() && seq + (1 << 30) > self.rcv.nxt()) {
+        if is_believable(seq, self.rcv.nxt(), self.rcv.window_end()) {
             self.note_corrupt(now, segment);
         }
         Err(Discard)
@@ -273,6 +266,27 @@ impl Connection {
         // Deviates from RFC 9293 3.10.7.4, where the last ACK leaves once: see `docs/design.md`.
         self.farewells = self.snd.loss_rate.worthwhile_copies() - 1;
     }
+}
+
+/// What shows that `datagram` is what was sent, under what the handshake agreed on. None: nothing does.
+pub(super) fn prove(
+    keys: Option<(u32, u32)>,
+    terms: &Terms,
+    segment: &Segment<'_>,
+    datagram: &[u8],
+) -> Option<Proof> {
+    let may_be_stateless = segment.flags.intersects(Flags::SYN | Flags::RST);
+    let is_summed = || checksum_ok(datagram) || (terms.zero_checksum && checksum_is_zero(datagram));
+    match keys {
+        Some((_, key)) if crc_ok(datagram, key) => Some(Proof::Keyed),
+        Some(_) => (may_be_stateless && stateless_ok(segment, datagram)).then_some(Proof::Sum),
+        None => is_summed().then_some(Proof::Sum),
+    }
+}
+
+/// What was damaged counts only if its sequence number is believable, so that noise does not look like corruption.
+pub(super) fn is_believable(seq: Option<u64>, nxt: u64, window_end: u64) -> bool {
+    seq.is_some_and(|seq| seq <= window_end && seq + (1 << 30) > nxt)
 }
 
 /// A segment made without this connection's state: right sum, and right CRC (K = 0) if it has the option.

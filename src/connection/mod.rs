@@ -39,6 +39,7 @@ mod receive_buffer;
 mod receiver;
 mod recent_min;
 mod recovery;
+mod resent;
 mod rope;
 mod scoreboard;
 mod segment_size;
@@ -222,6 +223,13 @@ impl Connection {
             connection.snd.rtt.on_sample(now - sent);
         }
         connection
+    }
+
+    /// Puts a congestion controller of the caller's own in the place of the configured one. Before the handshake is
+    /// over, or it knows nothing of what is in flight.
+    pub fn set_controller(&mut self, mut controller: Box<dyn congestion::Controller>) {
+        controller.on_mss(u32::try_from(self.snd.mss).unwrap_or(u32::MAX));
+        self.snd.cc = controller;
     }
 
     /// Takes over what the peer's SYN said and both agreed on.

@@ -155,8 +155,11 @@ impl Receiver {
             self.tuning.on_arrival(now, self.buffer.nxt());
         }
         let rtt = self.arrivals.round_trip(min_rtt);
-        self.acks.on_data(now, data.len(), pushed, urgency, &self.arrivals, rtt);
         let is_new = !matches!(arrival, Arrival::Duplicate | Arrival::Refused);
+        if is_new {
+            self.acks.earn(data.len());
+        }
+        self.acks.on_data(now, data.len(), pushed, urgency, &self.arrivals, rtt);
         if is_new {
             self.widen_behind_holes(now, data.len(), rtt);
         }

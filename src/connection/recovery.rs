@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::chunks::{Chunk, Reason};
 use super::congestion::CongestionEvent;
 use super::loss_rate::LossRate;
 use super::prr::Prr;
+use super::resent::Why;
 use super::segment_size::PACKET_HEADERS;
 use super::sender::{Cause, Episode, Found, LossTimer, Sender, Undo};
 use super::sent::Delivery;
@@ -31,6 +33,9 @@ const ANSWERED: Duration = Duration::from_secs(10);
 const BACKOFF_ANSWERED: u32 = 1;
 /// 2^10 times the smallest RTO is beyond RTO_MAX.
 const BACKOFF_MAX: u32 = 10;
+/// A probe timer that takes so many segments for lost may be mistaken in that: a slow link still carries them. Of
+/// fewer one is missing as a rule, and its repair by the probe is counted by nobody else.
+const GUESS_MIN: u64 = 4;
 /// Copies of last segments are at least this far apart.
 const COPY_GAP_MIN: Duration = Duration::from_millis(10);
 /// Copies keep their pace for so long beyond two round trips; then the gap grows with the silence.
@@ -87,8 +92,8 @@ impl Sender {
     }
 
     fn begin(&mut self, now: Time, cause: Cause, prr: Option<Prr>) {
-        self.undo =
-            Some(Undo { cause, una: self.una, began: now, first_retransmission: None, unconfirmed: 0 });
+        self.undo = Some(Undo { cause, una: self.una, began: now, first_retransmission: None });
+        self.resent.begin_episode();
         self.episode = Some(Episode { recover: self.nxt, cause, prr });
         self.probe = None;
         self.probe_due = false;
@@ -104,23 +109,18 @@ impl Sender {
         }
     }
 
-    /// A segment of the episode, with `data` bytes of the stream, was sent again.
-    pub(super) fn note_retransmission(&mut self, now: Time, data: u64) {
+    /// `chunk`, with `data` bytes of the stream, was sent again.
+    pub(super) fn note_retransmission(&mut self, now: Time, chunk: Chunk, data: u64) {
+        let why = match (chunk.reason, self.episode.map(|episode| episode.cause)) {
+            (Reason::Probe | Reason::Copy, _) => Why::Copied,
+            (_, Some(Cause::Fast)) => Why::Overtaken,
+            (_, Some(Cause::Timeout) | None) => Why::Unanswered,
+        };
+        self.resent.on_sent(chunk.start, chunk.end, why);
         self.retransmitted += 1;
         self.bytes_retransmitted += data;
         if let Some(undo) = &mut self.undo {
             undo.first_retransmission.get_or_insert(now);
-            undo.unconfirmed += 1;
-        }
-    }
-
-    pub(super) fn on_dsack(&mut self) {
-        // Copies sent on purpose come back as duplicates too; they say nothing of reordering.
-        if self.loss_rate.worthwhile_copies() == 1 {
-            // Beyond RFC 8985 6.2 step 3: a late original that was sent again meanwhile no longer shows that it
-            // was overtaken, but the D-SACK of its retransmission does.
-            self.rack.reordering_seen |= self.undo.is_some_and(|undo| undo.unconfirmed > 0);
-            self.rack.on_dsack(self.una, self.nxt);
         }
     }
 
@@ -130,7 +130,7 @@ impl Sender {
         &mut self,
         now: Time,
         prior_una: u64,
-        dsack: bool,
+        duplicate: Option<Why>,
         echo_ms: Option<u64>,
         delivery: &Delivery,
     ) {
@@ -145,8 +145,8 @@ impl Sender {
             && timed_out
             && self.una > prior_una
             && delivery.original_sent_at.is_some_and(|sent_at| sent_at < undo.began);
-        undo.unconfirmed -= u32::from(dsack).min(undo.unconfirmed);
-        let all_duplicates = dsack && undo.unconfirmed == 0 && self.loss_rate.worthwhile_copies() == 1;
+        let is_mistake = matches!(duplicate, Some(Why::Overtaken | Why::Unanswered));
+        let all_duplicates = is_mistake && self.resent.is_all_reported();
         if eifel || frto || all_duplicates {
             self.rto_spurious += u64::from(undo.cause == Cause::Timeout);
             self.undo = None;
@@ -156,7 +156,7 @@ impl Sender {
             if self.reduced {
                 self.cc.on_spurious(now);
             }
-        } else if self.episode.is_none() && self.una > undo.una && !dsack {
+        } else if self.episode.is_none() && self.una > undo.una && !is_mistake {
             // The episode is over; a late D-SACK may still undo it within the next flight.
             if undo.began + 4 * self.rtt.srtt() < now {
                 self.undo = None;
@@ -165,13 +165,15 @@ impl Sender {
     }
 
     /// The probe's flight is acknowledged: if it took a retransmission, something was lost (RFC 8985 7.4.2).
-    pub(super) fn finish_probe(&mut self, now: Time, dsack: bool, echo_ms: Option<u64>) {
+    pub(super) fn finish_probe(&mut self, now: Time, duplicate: Option<(u64, u64)>, echo_ms: Option<u64>) {
         let Some(probe) = self.probe else { return };
         if self.una < probe.end {
             return;
         }
         self.probe = None;
-        let original_arrived = dsack || echo_ms.is_some_and(|echo| echo < probe.sent_at.as_millis());
+        // RFC 8985 7.4.2: a D-SACK of the probe itself, which may end with a FIN, not just any.
+        let is_duplicate = duplicate.is_some_and(|(_, end)| end + 1 >= probe.end);
+        let original_arrived = is_duplicate || echo_ms.is_some_and(|echo| echo < probe.sent_at.as_millis());
         let is_loss = probe.is_retransmission && !original_arrived && self.episode.is_none();
         if is_loss && !self.corruption.excuses_one() {
             self.cc.on_congestion_event(now, &self.event());
@@ -260,7 +262,11 @@ impl Sender {
                 LossTimer::Probe => {
                     self.probe_due = true;
                     self.probe_count += 1;
-                    self.loss_rate.on_lost(self.board.outstanding_segments() as u64);
+                    let outstanding = self.board.outstanding_segments() as u64;
+                    if outstanding >= GUESS_MIN {
+                        self.guessed.get_or_insert((now, self.loss_rate));
+                    }
+                    self.loss_rate.on_lost(outstanding);
                 }
                 LossTimer::Retransmission => self.on_retransmission_timeout(now),
             },
@@ -269,12 +275,22 @@ impl Sender {
         self.arm_loss_timer(now);
     }
 
+    /// SND.UNA advanced for the first time since a probe timer ran out. If what was sent before is answered, and nothing
+    /// is missing, the answer was late and no loss: a queue that grows must not be met with copies.
+    pub(super) fn check_guess(&mut self, echo_ms: Option<u64>, is_whole: bool) {
+        let Some((at, rate)) = self.guessed.take() else { return };
+        if is_whole && echo_ms.is_some_and(|echo| echo < at.as_millis()) {
+            self.loss_rate = rate;
+        }
+    }
+
     fn on_retransmission_timeout(&mut self, now: Time) {
         self.rto_count += 1;
         let answered = now - self.last_heard < ANSWERED.max(8 * self.rtt.srtt());
         self.backoff = (self.backoff + 1).min(if answered { BACKOFF_ANSWERED } else { BACKOFF_MAX });
         let event = self.event();
         let (bytes, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
+        self.guessed = None; // it is known now: what the timer finds is lost, or its episode is undone
         let remaining = self.settle_losses(now, segments);
         self.board.excuse(bytes - bytes * remaining / segments.max(1));
         let is_first = self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1;

@@ -13,6 +13,7 @@ use super::pmtud::Pmtud;
 use super::prr::Prr;
 use super::rack::Rack;
 use super::recent_min::RecentMin;
+use super::resent::{Resent, Why};
 use super::rtt::RttEstimator;
 use super::scoreboard::Scoreboard;
 use super::segment_size::SegmentSize;
@@ -47,8 +48,6 @@ pub(super) struct Undo {
     pub(super) una: u64,
     pub(super) began: Time,
     pub(super) first_retransmission: Option<Time>,
-    /// Retransmissions of the episode not yet reported as duplicates.
-    pub(super) unconfirmed: u32,
 }
 
 /// A tail loss probe in flight (RFC 8985 section 7).
@@ -142,6 +141,7 @@ pub(super) struct Sender {
     pub(super) rack: Rack,
     pub(super) episode: Option<Episode>,
     pub(super) undo: Option<Undo>,
+    pub(super) resent: Resent,
     pub(super) probe: Option<Probe>,
     /// The probe timer fired: one segment may leave regardless of cwnd.
     pub(super) probe_due: bool,
@@ -153,6 +153,8 @@ pub(super) struct Sender {
     /// Found lost by the timer: the controller hears of it with the next ACK.
     pub(super) unreported: Found,
     pub(super) loss_rate: LossRate,
+    /// When a probe timer took what was in flight for lost, and the rate before.
+    pub(super) guessed: Option<(Time, LossRate)>,
     pub(super) corruption: Corruption,
     /// How long segments are cut: as `mss`, or shorter where bits flip.
     pub(super) size: SegmentSize,
@@ -223,6 +225,7 @@ impl Sender {
             rack: Rack::default(),
             episode: None,
             undo: None,
+            resent: Resent::default(),
             probe: None,
             probe_due: false,
             backoff: 0,
@@ -230,6 +233,7 @@ impl Sender {
             loss_timer: None,
             unreported: Found::default(),
             loss_rate: LossRate::default(),
+            guessed: None,
             corruption: Corruption::default(),
             size: SegmentSize::new(mss),
             reduced: false,
@@ -303,7 +307,8 @@ impl Sender {
         let duplicate = blocks.first().filter(|_| is_dsack(ack, blocks));
         // A duplicate that we sent to learn the path's MTU tells nothing else.
         let asked = duplicate.and_then(|(start, end)| self.pmtud.on_duplicate(now, *start, *end));
-        let dsack = duplicate.is_some() && asked.is_none();
+        let duplicate = duplicate.copied().filter(|_| asked.is_none());
+        let why = duplicate.and_then(|(start, end)| self.resent.on_duplicate(start, end));
         let mut delivery = self.board.delivery(now, self.rtt.min_rtt(), echo_ms);
         delivery.round_trip = self.rtt.srtt();
         let advanced = ack > self.una;
@@ -321,19 +326,25 @@ impl Sender {
                 self.board.sack(start, end, &mut delivery);
             }
         }
-        if dsack {
-            self.on_dsack();
+        if why == Some(Why::Overtaken) {
+            // Beyond RFC 8985 6.2 step 3: a late original that was sent again meanwhile no longer shows that it
+            // was overtaken, but the D-SACK of its retransmission does.
+            self.rack.reordering_seen = true;
+            self.rack.on_dsack(self.una, self.nxt);
+        }
+        if advanced {
+            self.check_guess(echo_ms, blocks.is_empty());
         }
         let mut black_hole = false;
         if delivery.bytes > 0 {
             // RFC 7323 section 4.3: out of order, the echo is that of the last segment in order, long ago.
             let is_in_order = advanced && delivery.bytes == acknowledged;
-            self.on_delivery(now, &delivery, echo_ms.filter(|_| is_in_order), dsack);
+            self.on_delivery(now, &delivery, echo_ms.filter(|_| is_in_order), duplicate.is_some());
             black_hole = self.pmtud.on_delivered(&delivery, self.rto());
         }
-        self.detect_spurious(now, prior_una, dsack, echo_ms, &delivery);
+        self.detect_spurious(now, prior_una, why, echo_ms, &delivery);
         let found = self.detect_losses(now);
-        self.finish_probe(now, dsack, echo_ms);
+        self.finish_probe(now, duplicate, echo_ms);
         self.leave_recovery(now);
         if delivery.bytes > 0 || found.bytes() > 0 {
             self.report(now, &delivery, prior_in_flight, found, advanced);

@@ -63,9 +63,12 @@ impl Sent {
     }
 
     /// It is delivered at last: copies that left so long ago that their answer would have come before, had they
-    /// arrived. They are evenly spaced.
-    fn copies_lost(&self, now: Time, rtt: Duration) -> u64 {
-        let (known, all) = (now.before(rtt).since(self.copied_since), self.sent_at.since(self.copied_since));
+    /// arrived. They are evenly spaced. `echo_ms`: when what is answered left; of what left after it nothing is
+    /// known, however long this answer took.
+    fn copies_lost(&self, now: Time, rtt: Duration, echo_ms: Option<u64>) -> u64 {
+        let answered = echo_ms.map_or(Time::MAX, |echo| Time::ZERO + Duration::from_millis(echo));
+        let known = now.before(rtt).min(answered).since(self.copied_since);
+        let all = self.sent_at.since(self.copied_since);
         if self.copies == 0 || all.is_zero() {
             return 0;
         }
@@ -146,7 +149,7 @@ impl Delivery {
     pub(super) fn add(&mut self, sent: &Sent) {
         self.bytes += sent.len();
         self.segments += 1;
-        self.copies_lost += sent.copies_lost(self.now, self.round_trip);
+        self.copies_lost += sent.copies_lost(self.now, self.round_trip, self.echo_ms);
         self.longest = self.longest.max(sent.len());
         if sent.transmissions == 1 {
             self.reordered |= sent.end < self.highest_before;

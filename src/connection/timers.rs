@@ -30,11 +30,9 @@ impl Connection {
         } else {
             Some(self.opening.next.unwrap_or(Time::MAX).min(self.opening.deadline))
         };
-        // Asked after every input: without a branch for each.
-        let earlier = |a: Time, b: Option<Time>| a.min(b.unwrap_or(Time::MAX));
         let time_wait = Some(self.time_wait_until).filter(|at| *at < Time::MAX);
         let transmits = self.state.may_transmit_data();
-        let due = [
+        Time::earliest([
             release,
             opening,
             time_wait,
@@ -49,10 +47,7 @@ impl Connection {
             self.stalled_since.map(|since| since + self.config.user_timeout),
             self.keepalive_deadline(),
             self.idle_deadline(),
-        ]
-        .into_iter()
-        .fold(Time::MAX, earlier);
-        Some(due).filter(|due| *due < Time::MAX)
+        ])
     }
 
     fn keepalive_deadline(&self) -> Option<Time> {
@@ -154,7 +149,9 @@ impl Connection {
     /// After every input and command: derived deadlines follow from the state.
     pub(super) fn after(&mut self, now: Time) {
         // What to send next, and how fast, may have changed: the pacer is asked again.
-        self.snd.paced_until = None;
+        if let Some(due) = self.snd.paced_until.take().filter(|due| *due < now) {
+            self.snd.pacer.on_late(now, due);
+        }
         self.update_end();
         if self.state == State::FinWait2 && self.is_closed_by_app && self.time_wait_until == Time::MAX {
             self.time_wait_until = now + FIN_WAIT_2_ORPHANED;
@@ -221,6 +218,7 @@ impl Connection {
         }
         self.snd.buffer.release();
         self.snd.board.release();
+        self.snd.resent.release();
         self.rcv.buffer.release();
     }
 }

@@ -58,6 +58,8 @@ pub struct Impairments {
     pub blackouts: Vec<Window>,
     /// An outage that comes back.
     pub outage: Option<Outage>,
+    /// Probability with which a datagram is lost in an outage; 1 by default.
+    pub outage_loss: f64,
     /// Larger datagrams (including `overhead_bytes`) vanish without a message.
     pub mtu: Option<usize>,
 }
@@ -87,6 +89,7 @@ impl Default for Impairments {
             overhead_bytes: 0,
             blackouts: Vec::new(),
             outage: None,
+            outage_loss: 1.0,
             mtu: None,
         }
     }
@@ -153,7 +156,8 @@ pub struct Window {
     pub until: Time,
 }
 
-/// The link is dead during the last `length` of every `every`, counted from [`Time::ZERO`].
+/// The link is dead (or loses [`Impairments::outage_loss`]) during the last `length` of every `every`, counted
+/// from [`Time::ZERO`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
     /// The period.

@@ -63,6 +63,7 @@ struct Streams {
     late: Rng,
     duplicate: Rng,
     jitter: Rng,
+    outage: Rng,
     /// Seeds of a stream per datagram, as how many numbers bit errors take depends on its length.
     bit_errors: u64,
     copy_bit_errors: u64,
@@ -78,6 +79,8 @@ struct Luck {
     late: bool,
     duplicate: bool,
     jitter: Duration,
+    /// Lost should there be an outage.
+    outage: bool,
 }
 
 // Stream numbers are part of what a seed means: never renumber.
@@ -90,6 +93,7 @@ const DUPLICATE: u64 = 6;
 const JITTER: u64 = 7;
 const BIT_ERRORS: u64 = 8;
 const COPY_BIT_ERRORS: u64 = 9;
+const OUTAGE: u64 = 10;
 
 /// One direction of a bad link. `T` travels with each datagram untouched.
 ///
@@ -137,6 +141,7 @@ impl<T: Clone> Link<T> {
                 late: stream(LATE),
                 duplicate: stream(DUPLICATE),
                 jitter: stream(JITTER),
+                outage: stream(OUTAGE),
                 bit_errors: stream(BIT_ERRORS).next_u64(),
                 copy_bit_errors: stream(COPY_BIT_ERRORS).next_u64(),
             },
@@ -262,6 +267,7 @@ impl<T: Clone> Link<T> {
             late: chance.late.chance(what.late),
             duplicate: chance.duplicate.chance(what.duplicate),
             jitter: what.jitter.mul_f64(chance.jitter.unit()),
+            outage: chance.outage.chance(what.outage_loss),
         }
     }
 
@@ -357,7 +363,8 @@ impl<T: Clone> Link<T> {
         stats.queue_delay_max = stats.queue_delay_max.max(queue_delay);
 
         let burst_loss = what.burst_loss.as_ref().map_or(0.0, |burst| self.burst_state.loss_at(sent, burst));
-        let dead = self.blackouts.covers(sent) || what.outage.is_some_and(|outage| outage.covers(sent));
+        let dead = self.blackouts.covers(sent)
+            || luck.outage && what.outage.is_some_and(|outage| outage.covers(sent));
         let cause = if dead {
             &mut stats.blackout_dropped
         } else if luck.lost {

@@ -73,6 +73,7 @@ impl From<ConnectError> for CallError {
         match error {
             ConnectError::BadAddress => Self::Invalid("the address names no single host and port".to_owned()),
             ConnectError::Closing => Self::State("an earlier connection with that peer has not quite ended"),
+            ConnectError::NoPort => Self::State("all inner ports are taken by connections with that peer"),
         }
     }
 }

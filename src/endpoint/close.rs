@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::core::{Core, IoThread, Wanted};
 use super::mux::ConnId;
 use super::seat::{Alarm, Kind, Wait};
+use super::trace::Trace;
 use super::{CallError, Endpoint};
 use crate::connection::{End, View};
 use crate::time::Time;
@@ -173,9 +174,13 @@ impl Endpoint {
         core.mux.set_max_clients(0);
         core.closed_until = Some(udp::now() + linger);
         self.shared.begin_closing(&mut core);
+        let settle = core.trace.as_ref().map(Trace::settler);
         self.shared.leave(core);
         self.shared.call_io_thread();
         self.shared.signals.poller.wake();
+        if let Some(settle) = settle {
+            settle(); // the program may end as soon as its close returns
+        }
         Ok(())
     }
 

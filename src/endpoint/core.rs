@@ -203,7 +203,7 @@ impl Core {
             trace.write(&mut self.mux);
             // The program may end as soon as its close returns.
             if self.closed_until.is_some() {
-                trace.flush();
+                trace.hurry();
             }
         }
     }
@@ -328,7 +328,7 @@ impl Core {
 
     /// When the driver must look again although nothing arrives.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.mux.poll_timeout().into_iter().chain(self.closed_until).chain(self.trim_at).min()
+        Time::earliest([self.mux.poll_timeout(), self.closed_until, self.trim_at])
     }
 
     /// The wake flag of a live connection, made on demand.

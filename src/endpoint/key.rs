@@ -58,6 +58,11 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// Our inner port.
+    pub(super) const fn local_port(&self) -> u16 {
+        self.local_port
+    }
+
     pub(super) fn new(peer: Option<SocketAddr>, local_port: u16, peer_port: u16) -> Self {
         Self { peer: peer.map(Address::from).unwrap_or_default(), local_port, peer_port }
     }

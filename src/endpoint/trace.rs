@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -11,9 +12,14 @@ use crate::connection::End;
 use crate::connection::trace::Event;
 use crate::time::Time;
 use crate::udp::{self, LineFile};
+use lines::Lines;
+
+mod lines;
 
 /// Who looks at the file while it grows does not wait longer than this for a connection that is busy.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a close waits for a disk that stands still.
+const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Endpoints of this process that were traced: one file may hold the connections of all.
 static ENDPOINTS: AtomicU32 = AtomicU32::new(0);
@@ -113,9 +119,10 @@ fn expand(path: &Path) -> PathBuf {
 
 /// The trace of one endpoint's connections.
 pub(super) struct Trace {
-    file: LineFile,
+    lines: Arc<Lines>,
     prefix: String,
-    line: String,
+    /// Lines that are being made.
+    text: String,
     records: Vec<TraceRecord>,
     flushed_at: Time,
 }
@@ -130,12 +137,12 @@ impl Trace {
             None => udp::trace_path(),
         };
         let path = expand(&path?);
-        match LineFile::open(&path, &header()) {
-            Ok(file) => {
-                let number = ENDPOINTS.fetch_add(1, Ordering::Relaxed) + 1;
-                let prefix = format!("{}.{number}", process::id());
-                Some(Self { file, prefix, line: String::new(), records: Vec::new(), flushed_at: Time::ZERO })
-            }
+        let begun = LineFile::open(&path, &header()).and_then(|mut file| {
+            let name = path.display().to_string();
+            Lines::begin(name, move |lines| file.append(lines))
+        });
+        match begun {
+            Ok(lines) => Some(Self::to(lines)),
             Err(error) => {
                 log::warn!("no trace in {}: {error}", path.display());
                 None
@@ -143,33 +150,51 @@ impl Trace {
         }
     }
 
-    /// Fetches what has happened, and writes it.
+    fn to(lines: Arc<Lines>) -> Self {
+        let number = ENDPOINTS.fetch_add(1, Ordering::Relaxed) + 1;
+        let prefix = format!("{}.{number}", process::id());
+        Self { lines, prefix, text: String::new(), records: Vec::new(), flushed_at: Time::ZERO }
+    }
+
+    /// Fetches what has happened, and hands it on to be written.
     pub(super) fn write(&mut self, mux: &mut Mux) {
         mux.poll_trace(&mut self.records);
         let Some(last) = self.records.last() else { return };
         let now = last.time;
         let mut is_over = false;
         for record in &self.records {
-            self.line.clear();
             for (_, column) in COLUMNS {
-                column(&Row { prefix: &self.prefix, record }, &mut self.line);
-                self.line.push(',');
+                column(&Row { prefix: &self.prefix, record }, &mut self.text);
+                self.text.push(',');
             }
-            self.line.pop();
-            self.line.push('\n');
-            self.file.write(&self.line);
+            self.text.pop();
+            self.text.push('\n');
             is_over |= matches!(record.event, Event::Closed(_));
         }
+        let is_due = is_over || now >= self.flushed_at + FLUSH_INTERVAL;
+        self.lines.push(&self.text, self.records.len(), is_due);
+        self.text.clear();
         self.records.clear();
-        if is_over || now >= self.flushed_at + FLUSH_INTERVAL {
-            self.flush();
+        if is_due {
             self.flushed_at = now;
         }
     }
 
-    /// Hands everything to the system.
-    pub(super) fn flush(&mut self) {
-        self.file.flush();
+    /// What was handed on is not to wait for more.
+    pub(super) fn hurry(&self) {
+        self.lines.push("", 0, true);
+    }
+
+    /// Waits, a second at most, until what was handed on is written; not to be called under the lock.
+    pub(super) fn settler(&self) -> impl FnOnce() + use<> {
+        let lines = Arc::clone(&self.lines);
+        move || lines.settle(SETTLE_LIMIT)
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.lines.end();
     }
 }
 

@@ -76,7 +76,8 @@ pub unsafe extern "C" fn rtcp_receiver_new(
 /// receiver's; its socket and thread options are ignored. With RTCP_OPT_SHARDS above 1 only a name's first address is tried.
 ///
 /// Errors: as rtcp_sender_new(), and RTCP_ENOCONN: `receiver` is not a live handle. RTCP_ESTATE: it is a connection, or the
-/// connection with that peer was closed here and is not over yet: wait for its RTCP_EVENT_CLOSED. RTCP_EFORKED, RTCP_EPANIC.
+/// connection with that peer was closed here and is not over yet: wait for its RTCP_EVENT_CLOSED; or
+/// 64,512 connections with that peer leave no inner port. RTCP_EFORKED, RTCP_EPANIC.
 /// Thread-safety: any thread.
 /// Blocks: while a name is looked up, as long as the system's resolver takes; never for a numeric `host`.
 ///

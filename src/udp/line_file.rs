@@ -5,10 +5,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process;
-
-/// Bytes gathered before they are written.
-const BUFFER: usize = 1 << 16;
 
 /// What the environment variable `RTCP_TRACE` names. A program that runs with more rights than its user must
 /// not let the user choose a file for it to write.
@@ -21,18 +17,9 @@ pub fn trace_path() -> Option<PathBuf> {
     std::env::var_os("RTCP_TRACE").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// Appends whole lines, many in one system call, so that those of several writers do not mix. The first error
-/// is warned of, and from then on nothing is written.
+/// Appends whole lines, many in one system call, so that those of several writers do not mix.
 #[derive(Debug)]
-pub struct LineFile {
-    path: PathBuf,
-    /// None after an error.
-    file: Option<File>,
-    /// Whole lines, at most [`BUFFER`] bytes and one line.
-    buffer: Vec<u8>,
-    /// The process that gathered them: a fork must not write them again.
-    owner: u32,
-}
+pub struct LineFile(File);
 
 impl LineFile {
     /// Opens the file for appending; a new one begins with the line `header`, as an existing one must.
@@ -59,43 +46,22 @@ impl LineFile {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
             }
         }
-        let (path, owner) = (path.to_owned(), process::id());
-        Ok(Self { path, file: Some(file), buffer: Vec::with_capacity(BUFFER), owner })
+        Ok(Self(file))
     }
 
-    /// Adds a line, which must end with a line feed.
-    pub fn write(&mut self, line: &str) {
-        if self.buffer.len() + line.len() > BUFFER {
-            self.flush();
-        }
-        if self.file.is_some() {
-            self.buffer.extend_from_slice(line.as_bytes());
-        }
-    }
-
-    /// Hands the lines to the system.
-    pub fn flush(&mut self) {
-        let Some(file) = self.file.as_mut().filter(|_| self.owner == process::id()) else {
-            return self.buffer.clear();
-        };
-        if let Err(error) = file.write_all(&self.buffer) {
-            log::warn!("the trace in {} ends: {error}", self.path.display());
-            self.file = None;
-        }
-        self.buffer.clear();
-    }
-}
-
-impl Drop for LineFile {
-    fn drop(&mut self) {
-        self.flush();
+    /// Adds whole lines. Waits as long as the system wants to.
+    ///
+    /// # Errors
+    /// Those of writing; some of it may have been written.
+    pub fn append(&mut self, lines: &str) -> io::Result<()> {
+        self.0.write_all(lines.as_bytes())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use std::{fs, process};
 
     fn scratch(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("rtcp-lines-{}-{name}", process::id()));
@@ -108,9 +74,12 @@ mod tests {
         let path = scratch("shared");
         let mut both = [LineFile::open(&path, "a,b").unwrap(), LineFile::open(&path, "a,b").unwrap()];
         let line = format!("{}\n", "x".repeat(99));
-        for _ in 0..2_000 {
-            both.iter_mut().for_each(|file| file.write(&line));
-        }
+        let lines = line.repeat(500);
+        std::thread::scope(|scope| {
+            for file in &mut both {
+                scope.spawn(|| (0..4).for_each(|_| file.append(&lines).unwrap()));
+            }
+        });
         drop(both);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("a,b\nx"), "{:.20}", text);
@@ -125,21 +94,6 @@ mod tests {
         fs::write(&path, "somebody's letter\n").unwrap();
         assert_eq!(LineFile::open(&path, "a,b").unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's letter\n");
-        fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
-    fn a_full_disk_ends_the_file_and_nothing_else() {
-        let path = scratch("full");
-        let mut file = LineFile::open(&path, "a,b").unwrap();
-        file.file = Some(OpenOptions::new().write(true).open("/dev/full").unwrap());
-        file.write("1,2\n");
-        file.flush();
-        assert!(file.file.is_none());
-        for _ in 0..100_000 {
-            file.write("3,4\n");
-        }
-        assert!(file.buffer.is_empty(), "nothing is gathered for nobody");
         fs::remove_file(&path).unwrap();
     }
 }

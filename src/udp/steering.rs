@@ -8,12 +8,23 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 use super::datagram::{ReceiveBatch, canonical};
 use super::sys::check;
 use super::{SocketOptions, UdpIo, UdpSocket};
+
+/// `sock_fprog`, its padding spelt out: the kernel copies that as well, and memory checkers want it written.
+#[repr(C)]
+struct Program {
+    len: u16,
+    padding: [u8; size_of::<usize>() - size_of::<u16>()],
+    filter: *mut libc::sock_filter,
+}
+const _: () = assert!(size_of::<Program>() == size_of::<libc::sock_fprog>());
+const _: () = assert!(offset_of!(Program, filter) == offset_of!(libc::sock_fprog, filter));
 
 /// Which of the sockets of one address gets the datagrams of a peer.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +138,8 @@ impl Steering {
 
     fn attach(&self, socket: &UdpSocket) -> io::Result<()> {
         let mut program = self.program();
-        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        let filter =
+            Program { len: program.len() as u16, padding: Default::default(), filter: program.as_mut_ptr() };
         let (fd, length) = (socket.as_raw_fd(), size_of_val(&filter) as libc::socklen_t);
         let option = libc::SO_ATTACH_REUSEPORT_CBPF;
         // SAFETY: `filter` points to a live program of the stated length, which the kernel copies.

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rtcp::connection::Config;
+use rtcp::connection::{Config, View};
 use rtcp::endpoint::mux::{ConnectOptions, MuxConfig};
 use rtcp::endpoint::{ConnId, Event, Mux};
 use rtcp::time::Time;
@@ -28,6 +28,20 @@ pub(crate) struct Net {
     events: Vec<Event>,
     /// Time spent in the receiver.
     pub(crate) in_server: Duration,
+    /// Bytes that the link still takes towards the receiver. What is below zero is a debt.
+    pub(crate) room: i64,
+    /// What the receiver does now is for the instruction counter.
+    pub(crate) is_counted: bool,
+}
+
+/// What is counted: a function of its own, never inlined.
+#[inline(never)]
+fn measured_at_server<R>(work: impl FnOnce() -> R) -> R {
+    std::hint::black_box(work())
+}
+
+fn at_server<R>(is_counted: bool, work: impl FnOnce() -> R) -> R {
+    if is_counted { measured_at_server(work) } else { work() }
 }
 
 fn mux(max_clients: usize, seed: u8) -> Mux {
@@ -58,20 +72,28 @@ impl Net {
             buffer: Vec::with_capacity(1 << 17),
             events: Vec::with_capacity(1024),
             in_server: Duration::ZERO,
+            room: i64::MAX,
+            is_counted: false,
         }
     }
 
-    /// A link without delay, until nobody has anything to send.
+    /// A link without delay, until nobody has anything to send or the `room` towards the receiver is used up.
     fn run(&mut self) {
         let server: SocketAddr = SERVER.parse().expect("an address");
         loop {
             let mut moved = false;
             for (index, dialler) in self.diallers.iter_mut().enumerate() {
                 self.buffer.clear();
-                while let Some(sent) = dialler.poll_transmit(self.now, 44, &mut self.buffer) {
+                while self.room > 0
+                    && let Some(sent) = dialler.poll_transmit(self.now, 44, &mut self.buffer)
+                {
+                    self.room -= self.buffer.len() as i64;
                     let begin = Instant::now();
                     for datagram in self.buffer.chunks(sent.segment_size.unwrap_or(sent.size)) {
-                        self.server.handle_datagram(self.now, address(index), None, false, datagram);
+                        let server = &mut self.server;
+                        at_server(self.is_counted, || {
+                            server.handle_datagram(self.now, address(index), None, false, datagram);
+                        });
                     }
                     self.in_server += begin.elapsed();
                     self.buffer.clear();
@@ -79,7 +101,9 @@ impl Net {
                 }
             }
             let mut begin = Instant::now();
-            while let Some(sent) = self.server.poll_transmit(self.now, 44, &mut self.buffer) {
+            while let Some(sent) =
+                at_server(self.is_counted, || self.server.poll_transmit(self.now, 44, &mut self.buffer))
+            {
                 self.in_server += begin.elapsed();
                 let index = (0..self.diallers.len()).find(|n| address(*n) == sent.to).expect("a dialler");
                 for datagram in self.buffer.chunks(sent.segment_size.unwrap_or(sent.size)) {
@@ -126,22 +150,41 @@ impl Net {
 
     /// Takes the records and reads what came, at both ends.
     pub(crate) fn poll(&mut self) {
-        let mut room = [0; 4096];
-        for mux in self.diallers.iter_mut().chain([&mut self.server]) {
-            loop {
-                self.events.clear();
-                if mux.poll_events(self.now, 1024, &mut self.events) == 0 {
-                    break;
-                }
-                for event in &self.events {
-                    while mux.read(self.now, event.conn, &mut room).is_ok_and(|n| n > 0) {}
-                }
-            }
-        }
+        let (now, events) = (self.now, &mut self.events);
+        self.diallers.iter_mut().for_each(|mux| take_all(mux, now, events));
+        at_server(self.is_counted, || take_all(&mut self.server, now, events));
+    }
+
+    /// Bytes that the receiver has got from each connection.
+    pub(crate) fn received_by_each(&self) -> impl Iterator<Item = u64> {
+        let ids = self.server.held_ids().into_iter();
+        ids.filter_map(|id| Some(self.server.connection(id)?.stats().bytes_received))
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.diallers.iter().chain([&self.server]).filter_map(Mux::poll_timeout).min()
+    }
+
+    fn handle_timeouts(&mut self) {
+        let now = self.now;
+        let is_due = |mux: &&mut Mux| mux.poll_timeout().is_some_and(|at| at <= now);
+        self.diallers.iter_mut().filter(is_due).for_each(|mux| mux.handle_timeout(now));
+        if is_due(&&mut self.server) {
+            at_server(self.is_counted, || self.server.handle_timeout(now));
+        }
+        self.run();
+    }
+
+    /// So much time, with every deadline in it.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        self.settle(Duration::ZERO);
+        while let Some(next) = self.deadline().filter(|next| *next <= until) {
+            self.now = self.now.max(next);
+            self.handle_timeouts();
+            self.poll();
+        }
+        self.now = until;
     }
 
     /// Every deadline until there is none: how many.
@@ -149,8 +192,7 @@ impl Net {
         let mut wakes = 0;
         while let Some(next) = self.deadline() {
             self.now = self.now.max(next);
-            self.diallers.iter_mut().chain([&mut self.server]).for_each(|mux| mux.handle_timeout(self.now));
-            self.run();
+            self.handle_timeouts();
             wakes += 1;
         }
         rtcp::udp::give_memory_back(); // as the endpoint does
@@ -159,10 +201,31 @@ impl Net {
 
     /// One message of each of `count` connections, in turn from the `first`.
     pub(crate) fn send(&mut self, first: usize, count: usize) {
+        self.send_if(first, count, |_| true);
+    }
+
+    /// The same, but only of those of whom it `may` be.
+    pub(crate) fn send_if(&mut self, first: usize, count: usize, may: impl Fn(View<'_>) -> bool) {
         for n in first..first + count {
             let (dialler, id) = self.dialled[n % self.dialled.len()];
+            if !self.diallers[dialler].connection(id).is_some_and(&may) {
+                continue;
+            }
             let sent = self.diallers[dialler].write(self.now, id, &MESSAGE);
             assert_eq!(sent, Ok(MESSAGE.len()));
+        }
+    }
+}
+
+fn take_all(mux: &mut Mux, now: Time, events: &mut Vec<Event>) {
+    let mut room = [0; 4096];
+    loop {
+        events.clear();
+        if mux.poll_events(now, 1024, events) == 0 {
+            return;
+        }
+        for event in &*events {
+            while mux.read(now, event.conn, &mut room).is_ok_and(|n| n > 0) {}
         }
     }
 }

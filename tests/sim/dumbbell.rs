@@ -10,6 +10,7 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::time::Duration;
 
+use rtcp::connection::congestion::Controller;
 use rtcp::connection::{
     Config, Connection, Identity, Offer, ReadError, Stats, Terms, WriteError, emit_syn_ack,
 };
@@ -29,9 +30,16 @@ const SPIN_LIMIT: u32 = 1_000_000;
 pub(crate) struct Flow {
     /// Of the sender; the receiver takes the same one.
     pub(crate) config: Config,
+    /// Of the sender, instead of the one that `config` names.
+    pub(crate) controller: Option<fn() -> Box<dyn Controller>>,
     pub(crate) start: Duration,
     /// `None` never ends.
     pub(crate) bytes: Option<u64>,
+    /// Nothing more is written from then on, so the stream ends.
+    pub(crate) stop: Option<Duration>,
+    /// How long after a datagram's arrival, or after a deadline, either end's host gets to it; what came
+    /// meanwhile it takes with it. Zero is a host that takes each datagram by itself.
+    pub(crate) lag: Duration,
     /// Added on its way back, beyond the shared link: its round trip is so much longer.
     pub(crate) extra_delay: Duration,
 }
@@ -39,7 +47,8 @@ pub(crate) struct Flow {
 impl Flow {
     /// Endless, from the beginning.
     pub(crate) fn endless(config: Config) -> Self {
-        Self { config, start: Duration::ZERO, bytes: None, extra_delay: Duration::ZERO }
+        let (start, lag, extra_delay) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        Self { config, controller: None, start, bytes: None, stop: None, lag, extra_delay }
     }
 }
 
@@ -56,6 +65,8 @@ pub(crate) struct FlowReport {
     pub(crate) resent: u64,
     pub(crate) first_byte: Option<Time>,
     pub(crate) last_byte: Option<Time>,
+    /// When the receiving application learned that there is no more.
+    pub(crate) end_of_stream: Option<Time>,
     /// When a flow with an end had its last byte acknowledged.
     pub(crate) finished: Option<Time>,
     /// Of the sender, at the end.
@@ -207,15 +218,20 @@ struct End {
     connection: Option<Connection>,
     identity: Identity,
     config: Config,
+    controller: Option<fn() -> Box<dyn Controller>>,
     half_open: Option<(Offer, Terms, Option<Time>)>,
     /// The earliest timer event in the heap that is not yet over.
     wakes_at: Time,
+    /// What waits in the socket for the host.
+    inbox: Vec<(Vec<u8>, bool)>,
 }
 
 /// One flow at work: the sender on the left, the receiver on the right.
 struct Pipe {
     ends: [End; 2],
     bytes: Option<u64>,
+    stop: Time,
+    lag: Duration,
     extra_delay: Duration,
     /// The furthest stream position sent; the pattern's first byte.
     sent_to: u64,
@@ -229,6 +245,8 @@ enum Event {
     Start(usize),
     /// A deadline of the connection of this flow and side.
     Timer(usize, usize),
+    /// The host of this flow and side gets to what waits in its socket.
+    Wake(usize, usize),
     /// A datagram arrives after its flow's extra delay.
     Arrival(usize, Vec<u8>, bool),
 }
@@ -325,8 +343,7 @@ impl World {
                 if side == LEFT && extra > Duration::ZERO {
                     self.schedule(self.now + extra, Event::Arrival(flow, bytes, ce));
                 } else {
-                    self.arrive(flow, side, &bytes, ce);
-                    self.links[side].recycle(bytes);
+                    self.arrive(flow, side, bytes, ce);
                 }
             }
         }
@@ -335,7 +352,11 @@ impl World {
             match event {
                 Event::Start(flow) => {
                     let end = &mut self.pipes[flow].ends[LEFT];
-                    end.connection = Some(Connection::connect(self.now, &end.config, end.identity));
+                    let mut connection = Connection::connect(self.now, &end.config, end.identity);
+                    if let Some(controller) = end.controller {
+                        connection.set_controller(controller());
+                    }
+                    end.connection = Some(connection);
                     self.attend(flow, LEFT);
                 }
                 Event::Timer(flow, side) => {
@@ -344,25 +365,46 @@ impl World {
                         continue; // an earlier one took its place
                     }
                     end.wakes_at = Time::MAX;
-                    if let Some(connection) = &mut end.connection {
+                    self.take_inbox(flow, side);
+                    if let Some(connection) = &mut self.pipes[flow].ends[side].connection {
                         connection.handle_timeout(self.now);
                     }
                     self.attend(flow, side);
                 }
-                Event::Arrival(flow, bytes, ce) => {
-                    self.arrive(flow, LEFT, &bytes, ce);
-                    self.links[LEFT].recycle(bytes);
+                Event::Wake(flow, side) => {
+                    if self.take_inbox(flow, side) {
+                        self.attend(flow, side);
+                    }
                 }
+                Event::Arrival(flow, bytes, ce) => self.arrive(flow, LEFT, bytes, ce),
             }
         }
     }
 
-    fn arrive(&mut self, flow: usize, side: usize, datagram: &[u8], ce: bool) {
-        let end = &mut self.pipes[flow].ends[side];
-        if let Some(reply) = end.receive(self.now, datagram, ce) {
-            self.links[1 - side].push(self.now, flow, &reply);
+    fn arrive(&mut self, flow: usize, side: usize, datagram: Vec<u8>, ce: bool) {
+        let pipe = &mut self.pipes[flow];
+        let (lag, inbox) = (pipe.lag, &mut pipe.ends[side].inbox);
+        inbox.push((datagram, ce));
+        if lag == Duration::ZERO {
+            self.take_inbox(flow, side);
+            self.attend(flow, side);
+        } else if inbox.len() == 1 {
+            self.schedule(self.now + lag, Event::Wake(flow, side));
         }
-        self.attend(flow, side);
+    }
+
+    /// The connection's turn with all that came; false if nothing did.
+    fn take_inbox(&mut self, flow: usize, side: usize) -> bool {
+        let mut inbox = std::mem::take(&mut self.pipes[flow].ends[side].inbox);
+        let is_news = !inbox.is_empty();
+        for (datagram, ce) in inbox.drain(..) {
+            if let Some(reply) = self.pipes[flow].ends[side].receive(self.now, &datagram, ce) {
+                self.links[1 - side].push(self.now, flow, &reply);
+            }
+            self.links[side].recycle(datagram);
+        }
+        self.pipes[flow].ends[side].inbox = inbox;
+        is_news
     }
 
     /// The application's turn and the connection's, after something happened to it.
@@ -377,13 +419,14 @@ impl World {
         }
         self.flush(flow, side);
         let pipe = &mut self.pipes[flow];
-        if side == LEFT && pipe.is_acknowledged() && pipe.report.finished.is_none() {
+        if side == LEFT && pipe.is_over() && pipe.report.finished.is_none() {
             pipe.report.finished = Some(self.now);
             self.unfinished -= 1;
         }
+        let lag = pipe.lag;
         let end = &mut self.pipes[flow].ends[side];
         let due = end.connection.as_ref().and_then(Connection::poll_timeout).unwrap_or(Time::MAX);
-        let due = due.max(self.now);
+        let due = if due == Time::MAX { due } else { due.max(self.now) + lag };
         if due < end.wakes_at {
             end.wakes_at = due;
             self.schedule(due, Event::Timer(flow, side));
@@ -412,7 +455,15 @@ impl End {
         let (local_port, peer_port) = ports;
         let iss = SeqNum::new(chance.next_u64() as u32);
         let identity = Identity { local_port, peer_port, iss, ts_offset: chance.next_u64() as u32 };
-        Self { connection: None, identity, config: config.clone(), half_open: None, wakes_at: Time::MAX }
+        Self {
+            connection: None,
+            identity,
+            config: config.clone(),
+            controller: None,
+            half_open: None,
+            wakes_at: Time::MAX,
+            inbox: vec![],
+        }
     }
 
     /// Takes a datagram; gives the answer to a SYN.
@@ -460,16 +511,19 @@ impl End {
 impl Pipe {
     fn new(flow: &Flow, chance: &mut Rng) -> Self {
         let ports = (5_000, 80);
+        let (left, right) =
+            (End::new(&flow.config, ports, chance), End::new(&flow.config, (ports.1, ports.0), chance));
+        let build = || flow.config.algorithm.build(1_200);
+        let name = flow.controller.map_or_else(build, |make| make()).name();
         Self {
-            ends: [End::new(&flow.config, ports, chance), End::new(&flow.config, (ports.1, ports.0), chance)],
+            ends: [End { controller: flow.controller, ..left }, right],
             bytes: flow.bytes,
+            stop: flow.stop.map_or(Time::MAX, |stop| Time::ZERO + stop),
+            lag: flow.lag,
             extra_delay: flow.extra_delay,
             sent_to: 0,
             skew: chance.below(PERIOD),
-            report: FlowReport {
-                algorithm: flow.config.algorithm.build(1_200).name(),
-                ..FlowReport::default()
-            },
+            report: FlowReport { algorithm: name, ..FlowReport::default() },
         }
     }
 
@@ -480,6 +534,13 @@ impl Pipe {
     }
 
     fn write(&mut self, now: Time, pattern: &[u8]) {
+        if now >= self.stop
+            && let Some(connection) = &mut self.ends[LEFT].connection
+        {
+            self.stop = Time::MAX;
+            self.bytes = Some(connection.bytes_written());
+            connection.finish(now);
+        }
         let end = self.bytes.unwrap_or(u64::MAX);
         while let Some(connection) = &self.ends[LEFT].connection
             && connection.is_writable()
@@ -502,7 +563,10 @@ impl Pipe {
         loop {
             let Some(connection) = &mut self.ends[RIGHT].connection else { return };
             match connection.read(now, buffer) {
-                Ok(0) => return connection.finish(now),
+                Ok(0) => {
+                    self.report.end_of_stream.get_or_insert(now);
+                    return connection.finish(now);
+                }
                 Ok(read) => {
                     let at = self.report.delivered_in_all;
                     let expected = &self.stretch(at, pattern)[..read];
@@ -532,9 +596,11 @@ impl Pipe {
         self.report.resent += len - new;
     }
 
-    fn is_acknowledged(&self) -> bool {
-        self.bytes.is_some_and(|bytes| {
-            self.ends[LEFT].connection.as_ref().is_some_and(|sender| sender.bytes_acked() >= bytes)
-        })
+    /// The sender knows that all has arrived, and the receiver that it is all.
+    fn is_over(&self) -> bool {
+        self.report.end_of_stream.is_some()
+            && self.bytes.is_some_and(|bytes| {
+                self.ends[LEFT].connection.as_ref().is_some_and(|sender| sender.bytes_acked() >= bytes)
+            })
     }
 }

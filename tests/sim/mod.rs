@@ -340,7 +340,7 @@ impl World {
             let now = host.time(self.now);
             while let Some(arrived) = self.links[from].poll_delivery(self.now) {
                 if host.is_alive {
-                    host.mux.handle_datagram(now, sender, None, false, &arrived.bytes);
+                    host.mux.handle_datagram(now, sender, None, arrived.ce, &arrived.bytes);
                 }
                 self.links[from].recycle(arrived.bytes);
                 busy = true;
@@ -365,14 +365,14 @@ impl World {
                 continue;
             }
             for datagram in out.chunks(transmit.segment_size.unwrap_or(out.len()).max(1)) {
-                self.send(from, datagram);
+                self.send(from, datagram, transmit.ect);
             }
         }
         self.out = out;
         busy
     }
 
-    fn send(&mut self, from: usize, datagram: &[u8]) {
+    fn send(&mut self, from: usize, datagram: &[u8], ect: bool) {
         let number = self.sent;
         self.sent += 1;
         fold(&mut self.log_hash, self.now.as_nanos());
@@ -382,14 +382,14 @@ impl World {
             let arrow = if from == CLIENT { ">" } else { "<" };
             eprintln!("{:?} #{number} {arrow} {}", self.now, text.unwrap_or_default());
         }
-        let Some(tap) = &mut self.tap else { return self.links[from].push(self.now, (), datagram) };
+        let Some(tap) = &mut self.tap else { return self.links[from].push_ecn(self.now, (), datagram, ect) };
         let mut bytes = datagram.to_vec();
         match tap(from, number, &mut bytes) {
-            Fate::Pass => self.links[from].push(self.now, (), &bytes),
+            Fate::Pass => self.links[from].push_ecn(self.now, (), &bytes, ect),
             Fate::Drop => {}
             Fate::Twice => {
-                self.links[from].push(self.now, (), &bytes);
-                self.links[from].push(self.now, (), &bytes);
+                self.links[from].push_ecn(self.now, (), &bytes, ect);
+                self.links[from].push_ecn(self.now, (), &bytes, ect);
             }
             Fate::Late(by) => self.late.push((self.now + by, from, bytes)),
         }

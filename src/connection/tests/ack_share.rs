@@ -58,16 +58,16 @@ fn run(config: &Config, ab: Impairments, ba: Impairments, bytes: usize, seed: u6
 }
 
 /// Before there was a policy each out-of-order segment was answered with up to 31 blocks: 20 % of the bytes at
-/// half loss. Seconds are those of that time, but for the last row, which was not measured then.
+/// half loss. Without loss seconds are those of that time; else it took up to twice as long then.
 #[test]
 fn sack_blocks_stay_below_a_twentieth_and_loss_is_found_as_soon() {
     for (loss, back_loss, most_seconds, most_back) in [
         (0.0, 0.0, 1.352, 0.018),
         (0.01, 0.0, 1.429, 0.035),
-        (0.1, 0.0, 1.799, 0.075),
-        (0.5, 0.0, 6.912, 0.10),
-        (0.1, 0.5, 3.355, 0.08),
-        (0.5, 0.5, 7.0, 0.11),
+        (0.1, 0.0, 1.7, 0.075),
+        (0.5, 0.0, 3.3, 0.10),
+        (0.1, 0.5, 2.3, 0.08),
+        (0.5, 0.5, 3.5, 0.11),
     ] {
         let config = Config { algorithm: Algorithm::Fixed { window: 200_000 }, ..Config::default() };
         let ab = Impairments {
@@ -91,7 +91,7 @@ fn sack_blocks_stay_below_a_twentieth_and_loss_is_found_as_soon() {
         let (share, sack) = (of(total.bytes), of(total.sack_bytes));
         eprintln!("{loss} {back_loss}: {seconds:.3} s, {share:.4} back, {sack:.4} in SACK blocks");
         assert!(seconds <= most_seconds, "{seconds} s at {loss}, {back_loss}");
-        assert!(sack <= 0.053 && share <= most_back, "{sack} {share} at {loss}, {back_loss}");
+        assert!(sack <= 0.05 && share <= most_back, "{sack} {share} at {loss}, {back_loss}");
     }
 }
 

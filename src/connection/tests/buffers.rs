@@ -129,25 +129,25 @@ fn both_buffers_give_their_memory_back_when_idle() {
 fn at_half_loss_both_ways_the_window_limits_nobody_after_the_first_second() {
     let link =
         |loss, rate_bit_per_s| Impairments { loss, delay: ms(20), rate_bit_per_s, ..Impairments::default() };
-    let rate = Some(40_000_000);
+    let rate = Some(100_000_000);
     let mtu = PathMtu::Fixed(DATAGRAM);
-    for seed in 1..3 {
-        let config = Config { mtu, max_receive_datagram: DATAGRAM, ..fixed(200_000) };
+    for seed in 1..4 {
+        let config = Config { mtu, max_receive_datagram: DATAGRAM, ..fixed(500_000) };
         let mut pair = Pair::new(&config, link(0.0, rate), link(0.0, None), seed);
         pair.a.finish_when_written = false;
         pair.run_for(ms(150)); // the handshake has tests of its own, and may fail here
         pair.ab.set_impairments(link(0.5, rate));
         pair.ba.set_impairments(link(0.5, None));
-        pair.a.to_write = pattern(10_000_000, 1);
+        pair.a.to_write = pattern(40_000_000, 1);
         pair.run_for(ms(1000));
         let (mut blocked, mut starved) = (0, 0);
-        for _ in 0..1000 {
+        for _ in 0..2000 {
             pair.run_for(ms(1));
             let snd = &pair.a.conn().snd;
             blocked += u32::from(snd.una + snd.wnd < snd.nxt + DATAGRAM as u64);
             starved += u32::from(snd.buffer.end() == snd.nxt);
         }
-        assert_eq!((blocked, starved), (0, 0), "of 1000 ms, with seed {seed}");
+        assert_eq!((blocked, starved), (0, 0), "of 2000 ms, with seed {seed}");
         let b = pair.b.conn();
         assert!(b.rcv.buffer.limit() <= 8 * b.stats().bytes_received as usize + (128 << 10));
     }

@@ -13,7 +13,7 @@ use crate::wire::{Extension, Integrity, Segment, crc_ok, ext_flags};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// 10 ms each way at 8 Mbit/s; datagrams above `mtu` vanish.
-fn link(mtu: usize) -> Impairments {
+pub(super) fn link(mtu: usize) -> Impairments {
     Impairments {
         delay: ms(10),
         rate_bit_per_s: Some(8_000_000),

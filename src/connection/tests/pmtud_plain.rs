@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::pair::{Pair, ms, pattern};
+use super::pmtud::link;
 use super::solo::{Peer, Solo};
 use crate::connection::{Config, IntegrityMode};
 use crate::emulator::Impairments;
@@ -12,18 +13,7 @@ use crate::wire::{Flags, SackBuffer, Segment};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// 10 ms each way at 8 Mbit/s; datagrams above `mtu` vanish.
-fn link(mtu: usize) -> Impairments {
-    Impairments {
-        delay: ms(10),
-        rate_bit_per_s: Some(8_000_000),
-        queue_bytes: Some(60_000),
-        mtu: Some(mtu),
-        ..Impairments::default()
-    }
-}
-
-/// The same with IP headers counted: `mtu` is that of IPv4 packets.
+/// [`link`] with IP headers counted: `mtu` is that of IPv4 packets.
 fn ip_link(mtu: usize) -> Impairments {
     Impairments { overhead_bytes: 28, ..link(mtu) }
 }

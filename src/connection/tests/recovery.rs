@@ -235,6 +235,61 @@ fn a_duplicate_is_reported_to_its_sender_and_undoes_what_it_cost() {
     assert!(solo.conn.stats().cwnd >= cwnd, "{} of {cwnd}", solo.conn.stats().cwnd);
 }
 
+/// Ten segments are in flight, the second to fifth are SACKed, the first was sent again for that.
+fn overtaken(solo: &mut Solo) -> u64 {
+    solo.conn.write(solo.now, &vec![1; 10 * MSS]).unwrap();
+    solo.output();
+    let cwnd = solo.conn.stats().cwnd;
+    solo.now += ms(20);
+    let mut blocks = SackBuffer::default();
+    let ack = with_sack(solo, 0, &mut blocks, &[(MSS as i64, 5 * MSS as i64)]);
+    let again: Vec<Sent> = solo.gets(&ack);
+    assert!(again.iter().any(|s| s.segment().seq == solo.una(0)), "taken for lost");
+    assert!(solo.conn.stats().cwnd < cwnd);
+    solo.now += ms(20);
+    solo.gets_ack();
+    cwnd
+}
+
+#[test]
+fn what_the_network_doubled_undoes_nothing_and_shows_no_reordering() {
+    for doubled in 1..10 {
+        let mut solo = Solo::client(&windowed(), Peer::Extension);
+        let cwnd = overtaken(&mut solo);
+        let mut blocks = SackBuffer::default();
+        let at = (doubled - 10) * MSS as i64;
+        let ack = with_sack(&solo, 0, &mut blocks, &[(at, at + MSS as i64)]);
+        solo.gets(&ack);
+        assert!(solo.conn.stats().cwnd < cwnd, "the loss was real");
+        assert_eq!(solo.conn.snd.undo_count, 0);
+        assert!(!solo.conn.snd.rack.reordering_seen);
+        assert_eq!(solo.conn.snd.rack.reo_wnd_state().0, 0);
+    }
+}
+
+#[test]
+fn copies_and_tail_probes_that_come_back_as_duplicates_show_no_reordering() {
+    for loss in [0, 40] {
+        let mut solo = Solo::client(&windowed(), Peer::Extension);
+        solo.conn.snd.loss_rate.on_delivered(60 - loss);
+        solo.conn.snd.loss_rate.on_lost(loss);
+        solo.conn.write(solo.now, &[1; MSS]).unwrap();
+        assert_eq!(solo.output().len(), 1);
+        let again = solo.run(ms(100)).len();
+        assert!(again >= if loss > 0 { 3 } else { 1 }, "{again} times again");
+        solo.now += ms(1);
+        solo.gets_ack();
+        solo.conn.snd.loss_rate.on_delivered(1000); // the loss is over: no more copies
+        for _ in 0..again {
+            let mut blocks = SackBuffer::default();
+            let ack = with_sack(&solo, 0, &mut blocks, &[(-(MSS as i64), 0)]);
+            solo.gets(&ack);
+        }
+        assert!(!solo.conn.snd.rack.reordering_seen, "after a loss of {loss}");
+        assert_eq!(solo.conn.snd.rack.reo_wnd_state().0, 0, "after a loss of {loss}");
+    }
+}
+
 #[test]
 fn the_receiver_reports_duplicates_first_and_holes_newest_first() {
     let mut solo = Solo::client(&windowed(), Peer::Extension);

@@ -261,6 +261,16 @@ fn blackouts_and_outages_lose_what_leaves_the_queue_in_them() {
 }
 
 #[test]
+fn an_outage_that_is_not_total_loses_its_share_and_nothing_outside() {
+    let outage = Some(Outage { every: ms(50), length: ms(20) });
+    let what = Impairments { outage, outage_loss: 0.25, ..Impairments::default() };
+    let mut link = Link::new(what, 12);
+    let arrived = tags(&send(&mut link, 10_000, 1, ms(1)));
+    assert!((0..10_000).filter(|k| k % 50 < 30).all(|k| arrived.binary_search(&k).is_ok()));
+    assert!((900..1_100).contains(&link.stats().blackout_dropped), "{:?}", link.stats());
+}
+
+#[test]
 fn the_mtu_hole_swallows_what_is_larger_and_nothing_else() {
     let what = Impairments { mtu: Some(1_280), overhead_bytes: 28, ..Impairments::default() };
     let mut link = Link::new(what, 13);

@@ -186,6 +186,10 @@ impl Mux {
             self.free_if_over(id);
             return self.handle_syn(now, key, arrival, Some(after));
         }
+        if slot.life.absorbs(arrival.segment, arrival.datagram) {
+            self.past.packets_dropped += 1;
+            return;
+        }
         slot.connection().handle_segment(now, arrival.segment, arrival.datagram, arrival.ce);
         // Once it is over the key may lead elsewhere.
         if matches!(slot.connection().state(), State::Closed | State::TimeWait) {

@@ -4,6 +4,7 @@ use std::mem;
 
 use crate::connection::{Connection, Dormant, View};
 use crate::time::Time;
+use crate::wire::Segment;
 
 /// Awake or at rest. The small variant is the one in line: those at rest are many.
 #[derive(Debug)]
@@ -21,6 +22,14 @@ impl Life {
             Self::Awake(connection) => View::Awake(connection),
             Self::Dormant(dormant) => View::Dormant(dormant),
             Self::Moving => unreachable!("nobody looks during the move"),
+        }
+    }
+
+    /// True: it rests, and `datagram` is not the peer's.
+    pub(super) fn absorbs(&mut self, segment: &Segment<'_>, datagram: &[u8]) -> bool {
+        match self {
+            Self::Dormant(dormant) => dormant.absorbs(segment, datagram),
+            Self::Awake(_) | Self::Moving => false,
         }
     }
 

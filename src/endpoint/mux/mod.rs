@@ -140,21 +140,12 @@ impl Mux {
             return Err(ConnectError::BadAddress);
         }
         let fixed = or(options.local_tcp_port, self.config.local_tcp_port);
-        let local_port = match fixed {
-            0 if self.config.any_source => self.random_port(peer_port),
-            fixed => or(fixed, self.config.udp_port),
-        };
         let outer = (!self.config.any_source).then_some(peer);
-        let mut key = Key::new(outer, local_port, peer_port);
-        let mut local_port = local_port;
+        let mut key = Key::new(outer, or(fixed, self.config.udp_port), peer_port);
         // An endpoint that accepts nobody has no connection of the peer's to cross with: this is another one.
-        while fixed == 0
-            && self.config.max_clients == 0
-            && self.keys.contains_key(&key)
-            && self.keys.len() < 32_768
-        {
-            local_port = self.random_port(peer_port);
-            key = Key::new(outer, local_port, peer_port);
+        let is_another = self.config.max_clients == 0 && self.keys.contains_key(&key);
+        if fixed == 0 && (self.config.any_source || is_another) {
+            key = self.free_key(outer, peer_port).ok_or(ConnectError::NoPort)?;
         }
         if let Some(&id) = self.keys.get(&key) {
             let usable = |slot: &Slot| slot.holder == Holder::Application && slot.end.is_none();
@@ -167,7 +158,7 @@ impl Mux {
         let crossing = self.half_open.remove(&key);
         let floor = self.time_wait.take(now, &key);
         let identity = Identity {
-            local_port,
+            local_port: key.local_port(),
             peer_port,
             iss: match &crossing {
                 // The peer may hold our SYN-ACK already: a second ISS would confuse it.
@@ -473,14 +464,13 @@ impl Mux {
         self.refresh(now, id);
     }
 
-    /// Not bound to be free; a collision finds the connection that has it.
-    fn random_port(&mut self, peer_port: u16) -> u16 {
-        loop {
-            let port = 1024 + (self.secrets.random() % (65_536 - 1024)) as u16;
-            if !self.keys.contains_key(&Key::new(None, port, peer_port)) || self.keys.len() > 32_768 {
-                return port;
-            }
-        }
+    /// RFC 6056 3.3.1: from a random inner port on, the first that is free.
+    fn free_key(&mut self, outer: Option<SocketAddr>, peer_port: u16) -> Option<Key> {
+        const FIRST: u64 = 1024;
+        const PORTS: u64 = 65_536 - FIRST;
+        let start = self.secrets.random() % PORTS;
+        let key = |port: u64| Key::new(outer, (FIRST + port % PORTS) as u16, peer_port);
+        (start..start + PORTS).map(key).find(|key| !self.keys.contains_key(key))
     }
 }
 

@@ -51,8 +51,7 @@ impl Mux {
     /// happens. O(1).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let others = [self.half_open.next_timeout(), self.ration.next_timeout()];
-        self.timers.next().into_iter().chain(others.into_iter().flatten()).min()
+        Time::earliest([self.timers.next(), self.half_open.next_timeout(), self.ration.next_timeout()])
     }
 
     /// Deals with every deadline up to `now`. Only those cost anything.

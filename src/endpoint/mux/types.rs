@@ -47,6 +47,8 @@ pub enum ConnectError {
     BadAddress,
     /// An earlier connection between the same ports has not quite ended.
     Closing,
+    /// Every inner port is taken by a connection with that peer.
+    NoPort,
 }
 
 /// Why a call on a connection did nothing.

@@ -63,6 +63,38 @@ fn a_full_disk_or_a_missing_folder_disturbs_no_transfer() {
     transfer(Some("/nowhere/at/all.csv"), 200_000);
 }
 
+/// Under the lock of the endpoint nothing waits for the file.
+#[test]
+fn a_disk_that_stands_still_stalls_no_transfer() {
+    let (stuck, until) = std::sync::mpsc::channel::<()>();
+    let lines = Lines::begin(String::new(), move |_| {
+        until.recv().ok();
+        Ok(())
+    });
+    let config = EndpointConfig { trace: Some(String::new()), ..EndpointConfig::default() };
+    let server = Endpoint::receiver(&config, Some("127.0.0.1"), 0).unwrap();
+    let mut core = server.shared.lock().unwrap();
+    core.mux.begin_trace();
+    core.trace = Some(Trace::to(lines.unwrap()));
+    drop(core);
+    let (client, id) = Endpoint::sender(&config, "127.0.0.1", server.local_addr().port()).unwrap();
+    for message in 0..3u8 {
+        assert_eq!(client.send(id, &[message; 50_000], LONG).unwrap(), 50_000);
+        let mut events = vec![];
+        while events.is_empty() {
+            server.poll_events(&mut events, 1, LONG).unwrap();
+        }
+        let (conn, mut left, mut room) = (events[0].conn, 50_000, vec![0; 50_000]);
+        while left > 0 {
+            left -= server.recv_slice(conn, &mut room[..left], LONG).unwrap();
+        }
+        server.shared.lock().unwrap().trace.as_ref().unwrap().hurry();
+    }
+    client.close_connection(id, LONG).unwrap();
+    server.close_receiver(LONG).unwrap();
+    drop(stuck);
+}
+
 #[test]
 fn an_empty_name_means_no_trace_whatever_the_environment_says() {
     assert!(Trace::open(Some("")).is_none());
