@@ -13,10 +13,9 @@ const BURST_TIME_MIN: Duration = Duration::from_micros(200);
 /// A host that comes later than it was told to sends at once what up to so much of the delay is worth. Were that lost,
 /// less would leave than the rate, and a controller that measures what arrives would follow it down.
 const LATE_MAX: Duration = Duration::from_millis(10);
-/// Once nothing may leave, what has gathered in this time leaves at once, at most a batch: a timer, a system call and
-/// the peer's wake-up cost more than some segments. (With 500 us a sender needs half the CPU time at 100 Mbit/s, but
-/// bursts of four segments in start-up make many flows at a short queue take its loss for the path's.)
-const QUANTUM_TIME: Duration = Duration::from_micros(200);
+/// Once nothing may leave, what has gathered in this time leaves at once, at most a batch: a system call and the
+/// peer's wake-up cost more than a segment. (More would spare timers at 100 Mbit/s: docs/fast-path.md says why not.)
+const QUANTUM_TIME: Duration = Duration::from_micros(50);
 
 /// Nanobytes: what one byte per second yields in a nanosecond.
 const NANO: i128 = 1_000_000_000;
@@ -210,7 +209,7 @@ mod tests {
         for rate in [3_333, 125_000, 1_000_003, 12_500_000] {
             let mut pacer = paced(rate);
             let (mut now, mut sent) = (at(0), 0u64);
-            let awaited = (rate / 5000).max(u64::from(MSS));
+            let awaited = (rate / 20_000).max(u64::from(MSS));
             while now < at(10 * SECOND) {
                 if let Some(then) = pacer.next_send_time(now, u64::from(MSS)) {
                     assert!(then > now);
@@ -228,9 +227,9 @@ mod tests {
 
     /// Rates, and the bytes that leave for each wait: a timer costs more than a segment, a queue fills in no time.
     #[test]
-    fn what_leaves_after_running_dry_is_a_fifth_of_a_millisecond_of_the_rate_and_at_most_a_batch() {
+    fn what_leaves_after_running_dry_is_50_us_of_the_rate_and_at_most_a_batch() {
         for (rate, batch) in
-            [(5_000_000, 1_000), (25_000_000, 5_000), (125_000_000, 25_000), (1_250_000_000, 65_536)]
+            [(12_500_000, 1_000), (125_000_000, 6_250), (500_000_000, 25_000), (2_500_000_000, 65_536)]
         {
             let mut pacer = paced(rate);
             let (mut now, mut sent, mut waits) = (at(0), 0u64, 0u64);
