@@ -46,7 +46,7 @@ impl Connection {
     }
 
     /// The peer's count of corrupt segments (`docs/wire-format.md`).
-    fn hear_corruption(&mut self, now: Time, segment: &Segment<'_>, ack: u64) {
+    pub(super) fn hear_corruption(&mut self, now: Time, segment: &Segment<'_>, ack: u64) {
         let ext = segment.options.ext.filter(|_| self.keys.is_some() && !segment.flags.contains(Flags::SYN));
         if let Some(ext) = ext {
             let stamp = segment.options.timestamps.map_or(0, |t| t.val);

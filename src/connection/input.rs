@@ -1,6 +1,7 @@
 //! A segment arrives: one function per step of RFC 9293 3.10.7.4.
 
 use super::ecn::Answer;
+use super::expected::Unexpected;
 use super::{Connection, Error, State, Terms};
 use crate::time::Time;
 use crate::wire::{Flags, Segment, checksum_is_zero, checksum_ok, crc_ok, ext_flags};
@@ -28,7 +29,9 @@ impl Connection {
         let outcome = match self.state {
             State::Closed | State::Listen => return,
             State::SynSent => self.handle_in_syn_sent(now, segment, datagram),
-            _ => self.handle_in_other_states(now, segment, datagram, ce),
+            _ => self
+                .take_expected(now, segment, datagram, ce)
+                .or_else(|Unexpected| self.handle_in_other_states(now, segment, datagram, ce)),
         };
         match outcome {
             Ok(()) => self.note_activity(now),
@@ -39,7 +42,7 @@ impl Connection {
     }
 
     /// RFC 9293 3.10.7.4, "Other States": all but CLOSED, LISTEN and SYN-SENT.
-    fn handle_in_other_states(
+    pub(super) fn handle_in_other_states(
         &mut self,
         now: Time,
         segment: &Segment<'_>,
@@ -204,7 +207,7 @@ impl Connection {
     }
 
     /// The peer lives; its timestamp may be the one to echo.
-    fn note_heard(&mut self, now: Time, segment: &Segment<'_>, seq: u64) {
+    pub(super) fn note_heard(&mut self, now: Time, segment: &Segment<'_>, seq: u64) {
         self.snd.on_heard(now);
         self.keepalive.on_heard();
         self.opening.is_confirmed = true;
@@ -217,7 +220,7 @@ impl Connection {
     }
 
     /// Seventh: the data. URG is read in line (RFC 6093).
-    fn process_data(&mut self, now: Time, segment: &Segment<'_>, seq: u64, ce: bool) {
+    pub(super) fn process_data(&mut self, now: Time, segment: &Segment<'_>, seq: u64, ce: bool) {
         if segment.payload.is_empty() {
             return;
         }
@@ -239,7 +242,7 @@ impl Connection {
     }
 
     /// Eighth: the FIN, once everything before it is here.
-    fn process_fin(&mut self, now: Time, segment: &Segment<'_>, seq: u64) {
+    pub(super) fn process_fin(&mut self, now: Time, segment: &Segment<'_>, seq: u64) {
         if segment.flags.contains(Flags::FIN) {
             self.rcv.note_fin(seq + segment.payload.len() as u64);
             self.rcv.acks.require();

@@ -22,6 +22,7 @@ mod corruption;
 mod dormant;
 mod ecn;
 mod error;
+mod expected;
 mod handshake;
 mod input;
 mod keepalive;

@@ -12,9 +12,12 @@ use std::collections::VecDeque;
 const SMALLEST: usize = 2 << 10;
 /// The largest: more in one piece would be no faster.
 pub(super) const LARGEST: usize = 64 << 10;
-/// Most blocks kept for use again: as many as are in use, at least a batch's worth.
-const SPARE_MAX: usize = 16;
+/// Most blocks kept for use again, at least a batch's worth: as many as were in use at once lately. Fresh memory
+/// comes a page at a time from the kernel, which costs four times what is done with it here.
+const SPARE_MAX: usize = 64;
 const SPARE_MIN: usize = 4;
+/// Lately: while so many blocks were done with, once or twice.
+const LATELY: u8 = 255;
 
 /// Bytes by their address, the unwrapped sequence number.
 #[derive(Debug, Default)]
@@ -22,6 +25,9 @@ pub(super) struct Rope {
     /// They follow each other without a gap.
     blocks: VecDeque<Block>,
     spare: Vec<Box<[u8]>>,
+    /// Most blocks in use at once: in the last `LATELY` and in those before.
+    peaks: (u8, u8),
+    done: u8,
 }
 
 /// The bytes of `size` addresses from `start` on; at least as many, once one was written.
@@ -125,8 +131,17 @@ impl Rope {
         }
     }
 
+    /// A block just left `blocks`, which `bytes` belonged to.
     fn keep(&mut self, bytes: Box<[u8]>) {
-        if self.spare.len() < self.blocks.len().clamp(SPARE_MIN, SPARE_MAX) {
+        let in_use = (self.blocks.len() + 1).min(SPARE_MAX) as u8;
+        self.done += 1;
+        if self.done == LATELY {
+            self.done = 0;
+            self.peaks = (in_use, self.peaks.0);
+        }
+        self.peaks.0 = self.peaks.0.max(in_use);
+        let wanted = usize::from(self.peaks.0.max(self.peaks.1)).max(SPARE_MIN);
+        if self.spare.len() + self.blocks.len() < wanted {
             self.spare.push(bytes);
         }
     }
@@ -257,6 +272,33 @@ mod tests {
         assert!(rope.memory() <= 4 * LARGEST, "{}", rope.memory());
         rope.release();
         assert_eq!(rope.memory(), 0);
+    }
+
+    #[test]
+    fn a_queue_that_swells_and_shrinks_lives_on_the_same_blocks_and_gives_them_up_once_it_stays_short() {
+        let mut rope = Rope::default();
+        let (mut read, mut end, step) = (1, 1, LARGEST as u64);
+        let grow = |rope: &mut Rope, read: u64, end: &mut u64, blocks: u64| {
+            for _ in 0..blocks {
+                rope.write(read, *end, &pattern(*end, *end + step));
+                *end += step;
+            }
+        };
+        grow(&mut rope, read, &mut end, 40);
+        let most = rope.memory();
+        for _ in 0..5 {
+            read = end - step;
+            rope.forget(read);
+            assert_eq!(rope.memory(), most, "nothing went");
+            grow(&mut rope, read, &mut end, 39);
+            assert_eq!(rope.memory(), most, "nothing came");
+        }
+        for _ in 0..4 * u64::from(LATELY) {
+            grow(&mut rope, read, &mut end, 1);
+            read = end - step;
+            rope.forget(read);
+        }
+        assert!(rope.memory() <= (SPARE_MIN + 1) * LARGEST, "{}", rope.memory());
     }
 
     #[test]

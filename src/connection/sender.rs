@@ -286,6 +286,14 @@ impl Sender {
         }
     }
 
+    /// All that was ever written is acknowledged, and whatever happened to it is settled.
+    pub(super) fn has_nothing_to_hear(&self) -> bool {
+        self.una >= self.end()
+            && self.una == self.nxt
+            && self.episode.is_none()
+            && !self.liveness.asks_alone()
+    }
+
     /// An acceptable ACK with its SACK blocks (unwrapped); `echo_ms`: TSecr as a tick of our clock.
     pub(super) fn on_ack(
         &mut self,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar};
 use std::time::Duration;
 
 use super::mux::{self, ConnId, Mux};
+use super::presence::Presence;
 use super::trace::Trace;
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
@@ -18,9 +19,6 @@ const ROW: usize = 64;
 
 /// Fills sent before arrivals have their turn.
 const TURNS: usize = 16;
-
-/// Buffers that one system call fills: with fewer datagrams than that the socket's queue was empty.
-const RECEIVE_FULL: usize = 32;
 
 /// So many connections that went to rest (they held some megabytes) are worth a walk over the heap, once those
 /// that rest with them have come to it.
@@ -88,6 +86,7 @@ pub(super) struct Core {
     pub(super) seat: Seat,
     /// When the driver last looked at the clock: a clock read for each thing that follows adds up.
     pub(super) driven_at: Time,
+    pub(super) presence: Presence,
     /// When the seat was last left, and how often the application has taken it.
     pub(super) left_at: Time,
     pub(super) turns: u64,
@@ -126,6 +125,7 @@ impl Core {
             mux,
             seat: Seat::Free,
             driven_at: Time::ZERO,
+            presence: Presence::default(),
             left_at: Time::ZERO,
             turns: 0,
             driver_wants: None,
@@ -198,16 +198,17 @@ impl Core {
     fn receive(&mut self, now: Time, socket: &UdpSocket) {
         self.receive_again = false;
         match socket.receive(&mut self.batch) {
-            Ok(count) => {
-                let arrived = self.batch.iter().map(|datagram| mux::Datagram {
-                    from: datagram.from,
-                    local_ip: datagram.local_ip,
-                    ce: datagram.ecn == Some(Ecn::Ce),
-                    bytes: datagram.bytes,
+            Ok(_) => {
+                let arrived = self.batch.rows().map(|row| mux::Row {
+                    from: row.from,
+                    local_ip: row.local_ip,
+                    ce: row.ecn == Some(Ecn::Ce),
+                    stride: row.stride,
+                    bytes: row.bytes,
                 });
-                self.mux.handle_datagrams(now, arrived);
+                self.mux.handle_rows(now, arrived);
                 // Fewer than one call can bring: nothing more waits.
-                self.receive_again = count >= RECEIVE_FULL;
+                self.receive_again = self.batch.is_full();
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => log::warn!("cannot receive: {error}"),

@@ -21,6 +21,7 @@ mod key;
 mod loans;
 pub mod mux;
 mod open;
+mod presence;
 mod seat;
 mod secrets;
 mod shards;

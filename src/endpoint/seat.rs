@@ -3,13 +3,14 @@
 //! At most one thread has the *seat*: it sleeps in the poller without the lock, does all I/O under it, calls
 //! the waiters that have something to do, and keeps the seat until its own wait is over. Then it calls one
 //! of those who still wait to take over. If nobody waits, the I/O thread takes the seat, but only after it
-//! has been free for [`GRACE`], so that an application that comes back at once, as in a ping-pong of
-//! blocking calls, finds it free and no third thread is woken in each round trip.
+//! has been free for a [grace](Presence::grace), so that an application that comes back at once, as in a
+//! ping-pong of blocking calls, finds it free and no third thread is woken in each round trip. An application
+//! that need not wait, because what it wants is always here, drives [in passing](Shared::glance).
 //!
 //! ```text
-//!  application in the seat --> seat free --(GRACE)--> I/O thread in the seat
+//!  application in the seat --> seat free --(grace)--> I/O thread in the seat
 //!            ^                    |                        |
-//!            +--------------------+   <--- next arrival ---+  if somebody waits
+//!            +--------------------+   <--- next arrival ---+  if somebody waits, or keeps coming
 //! ```
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,16 +18,18 @@ use std::time::Duration;
 
 use super::CallError;
 use super::core::{Core, IoThread, Seat, Waiter, Wanted};
+#[cfg(doc)]
+use super::presence::Presence;
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
 use crate::udp::{self, Ready, UdpSocket};
 
-/// How long the seat stays free for the application before the I/O thread takes it.
-const GRACE: Duration = Duration::from_micros(300);
-
-/// How often the I/O thread looks whether an application that keeps coming back has stopped doing so. With
-/// `GRACE` this bounds how long an ACK or a retransmission waits for an application that computes.
+/// How often the I/O thread looks whether an application that keeps coming back has stopped doing so: at first, while
+/// it always finds it at work, and while it always finds it asleep in the seat. With [`Presence::grace`] this bounds
+/// how long an ACK or a retransmission waits for an application that computes.
 const LOOK: Duration = Duration::from_micros(500);
+const LOOK_AT_WORK: Duration = Duration::from_micros(1000);
+const LOOK_ASLEEP: Duration = Duration::from_micros(4000);
 
 /// What the handles and the I/O thread of one endpoint share.
 pub(super) struct Shared {
@@ -38,6 +41,9 @@ pub(super) struct Shared {
     /// All that share the address: the kernel's steering counts them, so none may be closed before the last.
     pub(super) _sockets: Arc<[Arc<UdpSocket>]>,
 }
+
+/// How long a call that need not wait leaves the socket alone if nobody has the seat.
+const GLANCE: Duration = Duration::from_micros(50);
 
 /// From here on a timeout is left to the poller's timer.
 const FAR: Duration = Duration::from_millis(2);
@@ -87,6 +93,7 @@ impl Shared {
             core = self.drive(core, Some(Time::ZERO))?;
             driven = true;
         }
+        core = self.glance(core)?;
         let result = loop {
             let now = udp::now();
             if core.is_closing && wait.kind != Kind::Close {
@@ -111,6 +118,23 @@ impl Shared {
         };
         self.leave(core);
         result
+    }
+
+    /// A thread that keeps coming for what is already here drives in passing: what it finds next is in its
+    /// cache then, and no second thread competes with it for the lock and a processor.
+    fn glance<'a>(&'a self, mut core: Guard<'a>) -> Result<Guard<'a>, CallError> {
+        // Who watches the descriptor may go to sleep on it without a word.
+        if core.io_thread == IoThread::None || core.descriptor_used {
+            return Ok(core);
+        }
+        let now = udp::now();
+        core.presence.on_call(now, udp::was_preempted);
+        if core.seat == Seat::Free && now - core.driven_at >= GLANCE {
+            core = self.drive(core, Some(Time::ZERO))?;
+            core.left_at = core.driven_at;
+            core.turns += 1;
+        }
+        Ok(core)
     }
 
     pub(super) fn take_wake(&self, core: &mut Core, flag: &WakeFlag) -> bool {
@@ -301,23 +325,31 @@ impl Shared {
     pub(super) fn run_io_thread(&self) -> Result<(), CallError> {
         let _alarm = Alarm(self);
         let mut core = self.lock()?;
-        let mut turns = core.turns;
+        let (mut turns, mut look) = (core.turns, LOOK);
         while !core.is_finished(udp::now()) {
-            let free_for = udp::now() - core.left_at;
+            let (free_for, grace) = (udp::now() - core.left_at, core.presence.grace());
+            let was_there = turns != core.turns;
+            turns = core.turns;
             core = match core.seat {
                 Seat::Free if !core.waiters.is_empty() => sleep(core, &self.io_thread, Some(LOOK))?,
-                Seat::Free if free_for < GRACE => sleep(core, &self.io_thread, Some(GRACE - free_for))?,
-                Seat::Free => self.drive_while_nobody_waits(core)?,
-                _ if turns == core.turns => {
+                Seat::Free if free_for < grace => {
+                    look = if was_there { (2 * look).clamp(LOOK, LOOK_AT_WORK) } else { Duration::ZERO };
+                    sleep(core, &self.io_thread, Some(look.max(grace - free_for)))?
+                }
+                Seat::Free => {
+                    look = LOOK;
+                    self.drive_while_nobody_waits(core)?
+                }
+                _ if was_there => {
+                    look = (2 * look).clamp(LOOK, LOOK_ASLEEP);
+                    sleep(core, &self.io_thread, Some(look))?
+                }
+                _ => {
                     core.io_thread = IoThread::Parked;
                     let mut core = sleep(core, &self.io_thread, None)?;
                     core.io_thread = IoThread::Awake;
                     turns = core.turns;
                     core
-                }
-                _ => {
-                    turns = core.turns;
-                    sleep(core, &self.io_thread, Some(LOOK))?
                 }
             };
         }
@@ -328,7 +360,11 @@ impl Shared {
 
     fn drive_while_nobody_waits<'a>(&'a self, mut core: Guard<'a>) -> Result<Guard<'a>, CallError> {
         core.seat = Seat::IoThread;
-        while core.waiters.is_empty() && !core.is_finished(udp::now()) {
+        core.presence.on_replaced(udp::now());
+        while core.waiters.is_empty()
+            && !core.is_finished(udp::now())
+            && !core.presence.keeps_coming(core.driven_at)
+        {
             core = self.drive(core, None).or_else(|error| self.give_up_seat(error))?;
         }
         core.seat = Seat::Free;

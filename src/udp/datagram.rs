@@ -15,6 +15,9 @@ const BUFFER_LEN: usize = (1 << 16) + 25 * 64;
 /// one small datagram.
 const FEW: usize = 4;
 
+/// And after one that brought merged datagrams: half a megabyte at a time stays in the cache until it is copied on.
+const LARGE: usize = 8;
+
 /// The congestion bits of the IP header, RFC 3168 section 5; "not capable" is the absence of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ecn {
@@ -59,7 +62,7 @@ pub struct Transmit<'a> {
     pub bytes: &'a [u8],
 }
 
-/// One datagram that has arrived.
+/// One datagram that has arrived, or several that GRO has merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received<'a> {
     /// The sender. Never port 0; an IPv4 address is always `V4`, on a dual-stack socket too.
@@ -68,7 +71,9 @@ pub struct Received<'a> {
     pub local_ip: Option<IpAddr>,
     /// Its ECN bits.
     pub ecn: Option<Ecn>,
-    /// Its payload; never empty.
+    /// Bytes in each but the last of what was merged; else all.
+    pub stride: usize,
+    /// The payload, or one after another; never empty.
     pub bytes: &'a [u8],
 }
 
@@ -78,6 +83,7 @@ pub struct Received<'a> {
 pub struct ReceiveBatch {
     buffers: Vec<u8>,
     meta: [RecvMeta; BATCH_SIZE],
+    offered: usize,
     filled: usize,
 }
 
@@ -92,7 +98,8 @@ impl ReceiveBatch {
     #[must_use]
     pub fn with_buffers(count: usize) -> Self {
         let count = count.clamp(1, BATCH_SIZE);
-        Self { buffers: vec![0; count * BUFFER_LEN], meta: [RecvMeta::default(); BATCH_SIZE], filled: 0 }
+        let (buffers, meta) = (vec![0; count * BUFFER_LEN], [RecvMeta::default(); BATCH_SIZE]);
+        Self { buffers, meta, offered: 1, filled: 0 }
     }
 
     /// The datagrams in order of arrival, GRO undone.
@@ -100,17 +107,28 @@ impl ReceiveBatch {
     /// Left out is what nothing could answer: empty datagrams, those from port 0 and, by RFC 9293
     /// section 3.9.2.3 (MUST-57), those sent to a multicast or broadcast address.
     pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
-        let filled = self.buffers.chunks_exact(BUFFER_LEN).zip(&self.meta[..self.filled]);
-        filled.filter(|(_, meta)| is_answerable(meta)).flat_map(|(buffer, meta)| {
-            let row = buffer.get(..meta.len).unwrap_or_default();
-            let received = Received {
-                from: canonical(meta.addr),
-                local_ip: meta.dst_ip.map(|ip| ip.to_canonical()),
-                ecn: meta.ecn.map(Ecn::from_codepoint),
-                bytes: &[],
-            };
-            row.chunks(meta.stride.max(1)).map(move |bytes| Received { bytes, ..received })
+        self.rows().flat_map(|row| {
+            let cut = row.bytes.chunks(row.stride);
+            cut.map(move |bytes| Received { stride: bytes.len(), bytes, ..row })
         })
+    }
+
+    /// What [`iter`](Self::iter) brings, as it came: one item for each buffer.
+    pub fn rows(&self) -> impl Iterator<Item = Received<'_>> {
+        let filled = self.buffers.chunks_exact(BUFFER_LEN).zip(&self.meta[..self.filled]);
+        filled.filter(|(_, meta)| meta.len > 0 && is_answerable(meta)).map(|(buffer, meta)| Received {
+            from: canonical(meta.addr),
+            local_ip: meta.dst_ip.map(|ip| ip.to_canonical()),
+            ecn: meta.ecn.map(Ecn::from_codepoint),
+            stride: meta.stride.max(1),
+            bytes: buffer.get(..meta.len).unwrap_or_default(),
+        })
+    }
+
+    /// Every buffer that was offered is filled: more may wait.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.filled == self.offered
     }
 
     /// Forgets the datagrams.
@@ -124,14 +142,19 @@ impl ReceiveBatch {
         &mut self,
         receive: impl FnOnce(&mut [IoSliceMut<'_>], &mut [RecvMeta]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let few = if self.filled < FEW { FEW } else { BATCH_SIZE };
-        let count = few.min(self.buffers.len() / BUFFER_LEN);
-        self.filled = 0;
-        let mut chunks = self.buffers.chunks_exact_mut(BUFFER_LEN);
+        let merged = self.meta[..self.filled].iter().any(|meta| meta.len > BUFFER_LEN / 4);
+        let wanted = match self.filled {
+            _ if merged => LARGE,
+            filled if filled < FEW => FEW,
+            _ => BATCH_SIZE,
+        };
+        let count = wanted.min(self.buffers.len() / BUFFER_LEN);
+        (self.offered, self.filled) = (count, 0);
+        let mut chunks = self.buffers.chunks_exact_mut(BUFFER_LEN).take(count);
         let mut slices: [_; BATCH_SIZE] =
             array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         self.filled = receive(&mut slices[..count], &mut self.meta[..count])?.min(count);
-        Ok(self.iter().count())
+        Ok(self.rows().map(|row| row.bytes.len().div_ceil(row.stride)).sum())
     }
 }
 

@@ -8,7 +8,7 @@
 //! * [`Steering`] shares one address among several sockets.
 //! * [`WaitSet`] waits for many descriptors and [`Termination`] for Ctrl-C: what the `udpl` program needs.
 //! * [`LineFile`] is where a trace is written to.
-//! * [`now`], [`resolve()`], [`seed`], [`fork_generation`], [`spawn`] and
+//! * [`now`], [`resolve()`], [`seed`], [`fork_generation`], [`spawn`], [`was_preempted`] and
 //!   [`give_memory_back`] are one function each.
 
 mod clock;
@@ -42,6 +42,6 @@ pub use resolve::resolve;
 pub use signal::Termination;
 pub use socket::{Backend, SendError, SocketOptions, UDP_BUFFER_DEFAULT, UdpIo, UdpSocket};
 pub use steering::Steering;
-pub use thread::spawn;
+pub use thread::{spawn, was_preempted};
 pub use wait_set::WaitSet;
 pub use wake::WakeFd;

@@ -1,6 +1,7 @@
-//! A thread that a library may have.
+//! A thread that a library may have, and what becomes of any.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -17,6 +18,20 @@ pub fn spawn<T: Send + 'static>(
 ) -> io::Result<JoinHandle<T>> {
     let _blocked = BlockedSignals::new(); // a thread inherits the mask of the one that starts it
     Builder::new().name(name.to_owned()).spawn(body)
+}
+
+/// Whether the scheduler has taken the processor from this thread for another since it last asked.
+#[must_use]
+pub fn was_preempted() -> bool {
+    thread_local! {
+        static SEEN: Cell<libc::c_long> = const { Cell::new(0) };
+    }
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: `usage` is writable for the call to fill.
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
+    // SAFETY: numbers, all of them zero if the call should ever fail.
+    let preemptions = unsafe { usage.assume_init() }.ru_nivcsw;
+    SEEN.replace(preemptions) != preemptions
 }
 
 /// Blocks all signals of this thread until dropped.
@@ -63,5 +78,16 @@ mod tests {
         });
         assert_eq!(thread.unwrap().join().unwrap(), (Some("rtcp-test".to_owned()), true));
         assert!(!is_blocked(libc::SIGINT));
+    }
+
+    #[test]
+    fn a_thread_that_only_slept_was_not_preempted() {
+        let was_preempted = || {
+            let _before = was_preempted();
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            was_preempted()
+        };
+        // Another program may want this processor at the wrong moment, but not each time.
+        assert!((0..20).any(|_| !was_preempted()));
     }
 }

@@ -8,6 +8,7 @@ mod corruption;
 mod cubic;
 mod dormant;
 mod ecn;
+mod expected;
 mod farewell;
 mod flow;
 mod handshake;

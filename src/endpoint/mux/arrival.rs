@@ -44,16 +44,18 @@ impl Arrival<'_> {
     }
 }
 
-/// A datagram from the socket.
+/// Datagrams of one sender that came together, as GRO merges them.
 #[derive(Clone, Copy, Debug)]
-pub struct Datagram<'a> {
+pub struct Row<'a> {
     /// The sender.
     pub from: SocketAddr,
-    /// The address of ours that it was sent to.
+    /// The address of ours that they were sent to.
     pub local_ip: Option<IpAddr>,
-    /// It carried the congestion-experienced mark.
+    /// They carried the congestion-experienced mark.
     pub ce: bool,
-    /// Its payload.
+    /// Bytes in each but the last, which may be shorter; at least 1.
+    pub stride: usize,
+    /// Their payloads, one after another.
     pub bytes: &'a [u8],
 }
 
@@ -71,14 +73,15 @@ impl Mux {
         ce: bool,
         bytes: &[u8],
     ) {
-        self.handle_datagrams(now, [Datagram { from, local_ip, ce, bytes }]);
+        self.handle_rows(now, [Row { from, local_ip, ce, stride: bytes.len(), bytes }]);
     }
 
-    /// Datagrams from the socket, in order. A row of them for one connection costs one look at what it changed.
-    pub fn handle_datagrams<'a>(&mut self, now: Time, datagrams: impl IntoIterator<Item = Datagram<'a>>) {
+    /// Datagrams from the socket, in order. As many of them in a row as are for one connection cost one look at
+    /// what they changed.
+    pub fn handle_rows<'a>(&mut self, now: Time, rows: impl IntoIterator<Item = Row<'a>>) {
         let mut last = None;
-        for datagram in datagrams {
-            self.handle_one(now, datagram, &mut last);
+        for row in rows {
+            self.handle_row(now, &row, &mut last);
         }
         self.end_row(now, &mut last);
         self.debug_check();
@@ -90,37 +93,53 @@ impl Mux {
         }
     }
 
-    fn handle_one(&mut self, now: Time, datagram: Datagram<'_>, last: &mut Last) {
-        let Datagram { from, local_ip, ce, bytes } = datagram;
-        let from = canonical(from);
-        if !is_plausible_source(from, local_ip, self.config.udp_port) {
-            self.past.packets_dropped += 1;
-            return;
+    fn handle_row(&mut self, now: Time, row: &Row<'_>, last: &mut Last) {
+        let (from, local_ip, ce) = (canonical(row.from), row.local_ip, row.ce);
+        let is_plausible = is_plausible_source(from, local_ip, self.config.udp_port);
+        // The inner ports of the last one of this row: all else in a key is the same for all.
+        let mut ports = None;
+        let mut rest = Some(row.bytes); // an empty datagram is one too
+        while let Some(bytes) = rest {
+            let (datagram, after) = bytes.split_at(row.stride.max(1).min(bytes.len()));
+            rest = Some(after).filter(|after| !after.is_empty());
+            if !is_plausible {
+                self.past.packets_dropped += 1;
+                continue;
+            }
+            let Some(segment) = self.parse(from, datagram) else { continue };
+            let arrival = Arrival { from, local_ip, ce, segment: &segment, datagram };
+            if last.is_none() || ports != Some((segment.dst_port, segment.src_port)) {
+                ports = Some((segment.dst_port, segment.src_port));
+                let key = self.key_of(&arrival);
+                if last.is_none_or(|(of, _)| of != key) {
+                    self.end_row(now, last);
+                    *last = self.keys.get(&key).map(|&id| (key, id));
+                }
+            }
+            match *last {
+                Some((_, id)) => self.handle_mapped(now, id, &arrival, last),
+                None => self.handle_unmapped(now, self.key_of(&arrival), &arrival),
+            }
         }
-        let segment = match Segment::parse(bytes) {
-            Ok(segment) => segment,
+    }
+
+    fn parse<'a>(&mut self, from: SocketAddr, datagram: &'a [u8]) -> Option<Segment<'a>> {
+        match Segment::parse(datagram) {
+            Ok(segment) => {
+                log::trace!("{from} > {segment}");
+                Some(segment)
+            }
             Err(error) => {
                 log::trace!("{from}: dropped: {error}");
                 // What does not parse was damaged, or is no TCP at all; a right sum says which.
-                let counter = if checksum_ok(bytes) {
+                let counter = if checksum_ok(datagram) {
                     &mut self.past.packets_dropped
                 } else {
                     &mut self.past.packets_corrupt
                 };
                 *counter += 1;
-                return;
+                None
             }
-        };
-        log::trace!("{from} > {segment}");
-        let arrival = Arrival { from, local_ip, ce, segment: &segment, datagram: bytes };
-        let key = self.key_of(&arrival);
-        if last.is_none_or(|(row, _)| row != key) {
-            self.end_row(now, last);
-            *last = self.keys.get(&key).map(|&id| (key, id));
-        }
-        match *last {
-            Some((_, id)) => self.handle_mapped(now, id, key, &arrival, last),
-            None => self.handle_unmapped(now, key, &arrival),
         }
     }
 
@@ -154,13 +173,14 @@ impl Mux {
         Key::new(peer, arrival.segment.dst_port, arrival.segment.src_port)
     }
 
-    fn handle_mapped(&mut self, now: Time, id: ConnId, key: Key, arrival: &Arrival<'_>, last: &mut Last) {
+    fn handle_mapped(&mut self, now: Time, id: ConnId, arrival: &Arrival<'_>, last: &mut Last) {
         let Some(slot) = self.slots.get_mut(id) else { return };
         // The application has not yet read to the end, but the peer may already come again.
         if arrival.is_opening()
             && arrival.is_intact()
             && let Some(after) = slot.view().time_wait().and_then(|wait| reopens(now, wait, arrival))
         {
+            let key = slot.key;
             slot.is_mapped = false;
             self.keys.remove(&key);
             self.free_if_over(id);

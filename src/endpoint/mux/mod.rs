@@ -37,7 +37,7 @@ use super::time_wait_table::{self, TimeWaitTable};
 use super::timers::Timers;
 use crate::connection::{Config, Connection, Identity, Stats, View};
 use crate::time::Time;
-pub use arrival::Datagram;
+pub use arrival::Row;
 pub use events::{Event, event};
 use fallback::Fallback;
 use life::Life;
