@@ -25,6 +25,14 @@ pub(super) struct RoundTrip {
     pub(super) has_queue: bool,
 }
 
+impl RoundTrip {
+    /// Bytes per second that the link carried, if so many were delivered and lost.
+    pub(super) fn carried(&self, acked: f64, lost: f64) -> f64 {
+        let by_chance = lost.min(acked * self.explained / (1.0 - self.explained));
+        ((acked + by_chance) / self.took.as_secs_f64().max(1e-6)).min(self.paced)
+    }
+}
+
 /// Rates in bytes per second.
 #[derive(Clone, Copy, Debug, Default)]
 struct Rates {

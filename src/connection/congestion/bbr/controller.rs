@@ -30,7 +30,7 @@ impl Controller for Bbr {
         self.round.on_ack(now, ack);
         self.note_corruption(ack);
         self.min_rtt.on_sample(now, ack.rtt, !self.is_chancy());
-        self.sample_bandwidth(ack);
+        self.sample_bandwidth(now, ack);
         let bandwidth = self.bandwidth.delivered();
         self.extra_acked.on_ack(now, ack.newly_acked as f64, bandwidth, self.cwnd, self.round.count);
         self.leave_timeout(ack);

@@ -91,9 +91,7 @@ impl Bbr {
             Phase::Down => {
                 if !self.cycle.has_advanced && self.phase_rounds() >= 1 {
                     self.cycle.has_advanced = true;
-                    if !self.floor.is_unproven() {
-                        self.bandwidth.advance();
-                    }
+                    self.bandwidth.advance();
                 }
                 let target = self.bdp().min(self.bounds.headroom());
                 if self.is_time_to_probe(now) {

@@ -7,16 +7,19 @@
 //! and learn no floor. Reasoning and failure modes: `docs/congestion.md`.
 
 use super::super::Watch;
+use super::chance::Dispersion;
 use crate::time::Time;
 
 /// Rate during a trial, as a share of the rate that was suspected.
-pub(super) const TRIAL_GAIN: f64 = 0.7;
+pub(super) const TRIAL_GAIN: f64 = 0.6;
 /// The floor never explains more than this.
 pub(super) const FLOOR_MAX: f64 = 0.6;
 /// Loss beyond the floor that is not yet congestion (BBRLossThresh).
 const THRESHOLD: f64 = 0.02;
 /// Standard deviations of chance to which a verdict is blind.
 const CONFIDENCE: f64 = 1.5;
+/// The same, for a suspicion where a floor is proven.
+const CONFIDENCE_PROVEN: f64 = 2.5;
 /// As above, before the floor is lowered, which is judged over so many windows.
 const CONFIDENCE_LOWER: f64 = 3.0;
 const WINDOWS_LOWER: u32 = 4;
@@ -28,17 +31,17 @@ const SEGMENTS_MAX: f64 = 200.0;
 const STILL_FULL: f64 = 0.92;
 /// Rounds between a trial and the next.
 const PAUSE_ROUNDS: u64 = 4;
-/// The same, while trials have yet to agree.
-const PAUSE_ROUNDS_UNPROVEN: u64 = 2;
-/// A trial that finds chance without a floor costs this part of the rate, down to that.
-const DOUBT: f64 = 0.9;
-const DOUBT_MIN: f64 = 0.4;
-/// Less loss than this does no harm that would be worth a doubt.
-const DOUBTFUL: f64 = 0.08;
 /// Segments that make an observation.
 const OBSERVED_MIN: f64 = 16.0;
-/// The floor is the least loss of so many trials in a row: a path's nature lasts, what neighbours do does not.
-const TRIALS: usize = 8;
+/// A trial lasts for so many windows, unless it is decided earlier, and the floor is the least loss of so many:
+/// a path's nature lasts, what neighbours do does not.
+const WINDOWS: usize = 8;
+/// A queue's losses come in runs, those of a medium mostly do not: no floor above this is believed of such.
+const FLOOR_BURSTY: f64 = 0.1;
+/// A floor that rises by more is worth a probe at once.
+const FLOOR_STEP: f64 = 0.05;
+/// Standard deviations by which less loss than before proves that the rate made the difference.
+const DIFFERENCE: f64 = 2.0;
 
 /// Counts the fates of segments sent from one moment to another.
 #[derive(Clone, Copy, Debug)]
@@ -50,15 +53,20 @@ struct Meter {
     lost: f64,
     /// Runs of losses: what a burst takes is less evidence than as many single losses.
     bursts: f64,
+    /// ACKs that met more of a queue than the lightest load does, less those that did not.
+    load: i32,
 }
 
 impl Meter {
     const fn new(from: Time) -> Self {
-        Self { from, until: None, acked: 0.0, lost: 0.0, bursts: 0.0 }
+        Self { from, until: None, acked: 0.0, lost: 0.0, bursts: 0.0, load: 0 }
     }
 
     /// Returns true once the fates of enough segments, and of all sent between them, are known.
     fn add(&mut self, seen: &Seen, enough: f64) -> bool {
+        if self.total() > 0.0 {
+            self.load += if seen.is_loaded { 1 } else { -1 };
+        }
         self.acked += seen.acked;
         self.lost += seen.lost;
         // Of losses among arrivals nobody knows the order; what comes without any is a burst.
@@ -77,6 +85,7 @@ impl Meter {
         self.acked += other.acked;
         self.lost += other.lost;
         self.bursts += other.bursts;
+        self.load = self.load.saturating_add(other.load);
     }
 
     fn total(&self) -> f64 {
@@ -87,10 +96,10 @@ impl Meter {
         self.lost / self.total().max(1.0)
     }
 
-    /// Standard deviation of a loss rate measured so, were `p` the true one.
-    fn deviation(&self, p: f64) -> f64 {
+    /// Standard deviation of a loss rate measured so, were `p` the true one and losses dispersed so.
+    fn deviation(&self, p: f64, dispersion: f64) -> f64 {
         let n = self.total().max(1.0);
-        let burst = (self.lost / self.bursts.max(1.0)).max(1.0);
+        let burst = (self.lost / self.bursts.max(1.0)).max(dispersion);
         let p = p.max(1.0 / n);
         (p * (1.0 - p) * burst / n).sqrt()
     }
@@ -108,16 +117,24 @@ pub(super) struct Seen {
     pub(super) settled: Time,
     /// One of them met no queue.
     pub(super) no_queue: bool,
+    /// Its round trip was longer than those of the lightest load are in the mean.
+    pub(super) is_loaded: bool,
 }
 
 /// The state of the experiment.
 #[derive(Clone, Copy, Debug)]
 struct Trial {
-    /// Loss that raised the suspicion.
+    /// Loss that raised the suspicion, and of how many segments.
     suspected: f64,
+    segments: f64,
+    /// The floor then.
+    floor: f64,
     /// Rate now, as a share of the rate then.
     gain: f64,
+    /// The window in progress, and all windows.
     meter: Meter,
+    total: Meter,
+    windows: usize,
     /// The queue was seen empty since.
     was_empty: bool,
 }
@@ -135,23 +152,23 @@ pub(super) enum Verdict {
 /// Loss in the latest trials, each with what chance may have hidden.
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    trials: [f64; TRIALS],
+    trials: [f64; WINDOWS],
     count: usize,
 }
 
 impl Record {
-    const EMPTY: Self = Self { trials: [0.0; TRIALS], count: 0 };
+    const EMPTY: Self = Self { trials: [0.0; WINDOWS], count: 0 };
 
-    fn push(&mut self, meter: &Meter) {
+    fn push(&mut self, meter: &Meter, dispersion: f64) {
         let loss = meter.loss();
-        self.trials[self.count % TRIALS] = loss + CONFIDENCE * meter.deviation(loss);
+        self.trials[self.count % WINDOWS] = loss + CONFIDENCE * meter.deviation(loss, dispersion);
         self.count += 1;
     }
 
     /// Zero without any.
     fn least(&self) -> f64 {
         let trials = self.trials.iter().take(self.count).copied();
-        if self.count < TRIALS { 0.0 } else { trials.fold(FLOOR_MAX, f64::min) }
+        if self.count < WINDOWS { 0.0 } else { trials.fold(FLOOR_MAX, f64::min) }
     }
 }
 
@@ -167,15 +184,17 @@ pub(super) struct LossFloor {
     trial: Option<Trial>,
     /// When the newest segment was sent whose fate is known.
     newest: Time,
-    unproven: bool,
-    /// What is left of the rate while trials find chance that no floor explains yet.
-    doubt: f64,
+    unevenness: Dispersion,
+    /// What it was when last looked at.
+    dispersion: f64,
+    /// The latest trial found that the path may carry far more than was thought.
+    has_risen: bool,
     /// No trial before this round.
     rest_until: u64,
 }
 
 impl LossFloor {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             floor: 0.0,
             meter: Meter::new(Time::ZERO),
@@ -184,8 +203,9 @@ impl LossFloor {
             windows: 0,
             trial: None,
             newest: Time::ZERO,
-            unproven: false,
-            doubt: 1.0,
+            unevenness: Dispersion::default(),
+            dispersion: 1.0,
+            has_risen: false,
             rest_until: 0,
         }
     }
@@ -194,24 +214,39 @@ impl LossFloor {
         self.floor
     }
 
-    /// The latest trial found chance, and no floor explains it yet.
-    pub(super) const fn is_unproven(&self) -> bool {
-        self.unproven
-    }
-
-    /// Factor on the rate: a path that seems to lose by chance is believed once enough trials agree. Until then
-    /// each costs a little, so that flows who mistake each other for chance make room.
-    pub(super) const fn doubt(&self) -> f64 {
-        self.doubt
-    }
-
     pub(super) const fn in_trial(&self) -> bool {
         self.trial.is_some()
     }
 
-    /// Loss that began the trial in progress.
-    pub(super) fn suspected(&self) -> f64 {
-        self.trial.map_or(0.0, |trial| trial.suspected)
+    /// Begins the trial in progress anew: the rate is now `gain` times that which was suspected.
+    pub(super) fn repeat_trial(&mut self, now: Time, gain: f64) {
+        if let Some(trial) = self.trial {
+            self.begin_trial(now, trial.suspected, trial.segments, gain);
+        }
+    }
+
+    /// How unevenly losses come: the variance of their number as a multiple of what independent ones have.
+    pub(super) const fn dispersion(&self) -> f64 {
+        self.dispersion
+    }
+
+    /// The latest trial raised the floor by more than a little: the path may carry far more than was thought.
+    pub(super) const fn has_risen(&self) -> bool {
+        self.has_risen
+    }
+
+    /// Losses come in runs, as a queue's do.
+    pub(super) fn is_bursty(&self) -> bool {
+        self.unevenness.is_proven()
+    }
+
+    /// What a queue does tells nothing of chance.
+    fn count(&mut self, window: &Meter) {
+        if window.load > 0 {
+            return;
+        }
+        self.unevenness.on_window(window.total(), window.lost);
+        self.dispersion = self.unevenness.get();
     }
 
     /// Transmissions whose fates the next call of [`Self::on_ack`] wants.
@@ -240,17 +275,19 @@ impl LossFloor {
     /// Takes what was observed since the last restart for a trial, if it can only lower the floor.
     pub(super) fn learn_observed(&mut self) {
         let meter = self.meter;
-        let most = meter.loss() + CONFIDENCE * meter.deviation(meter.loss());
+        let most = meter.loss() + CONFIDENCE * meter.deviation(meter.loss(), self.dispersion);
         if meter.total() >= OBSERVED_MIN && most < self.floor {
             self.learn(&meter);
-        } else if meter.total() >= OBSERVED_MIN && self.unproven {
-            self.record.push(&meter);
         }
     }
 
-    /// Begins a trial: `suspected` was lost so far, the rate from now on is `gain` times that.
-    pub(super) fn begin_trial(&mut self, now: Time, suspected: f64, gain: f64) {
-        self.trial = Some(Trial { suspected, gain, meter: Meter::new(now), was_empty: false });
+    /// Begins a trial: of so many `segments` the share `suspected` was lost; the rate from now on is `gain`
+    /// times that.
+    pub(super) fn begin_trial(&mut self, now: Time, suspected: f64, segments: f64, gain: f64) {
+        let meter = Meter::new(now);
+        let (floor, total) = (self.floor, meter);
+        let trial = Trial { suspected, segments, floor, gain, meter, total, windows: 0, was_empty: false };
+        self.trial = Some(trial);
     }
 
     /// An ACK arrived in `round`; `flight`: segments that fill the path; `corruption`: the share that the peer
@@ -267,28 +304,34 @@ impl LossFloor {
         self.newest = self.newest.max(seen.newest);
         if let Some(trial) = &mut self.trial {
             trial.was_empty |= seen.no_queue && trial.meter.total() > 0.0;
-            let is_ready = trial.meter.add(seen, enough);
+            if !trial.meter.add(seen, enough) {
+                return None;
+            }
+            let window = std::mem::replace(&mut trial.meter, Meter::new(self.newest));
+            trial.total.absorb(&window);
+            trial.windows += 1;
             let trial = *trial;
-            return is_ready.then(|| self.judge(now, round, &trial));
+            self.count(&window);
+            return self.judge(now, round, &trial, &window);
         }
         if !self.meter.add(seen, enough) {
             return None;
         }
-        let (loss, deviation) = (self.meter.loss(), self.meter.deviation(self.floor));
-        if loss > self.floor.max(corruption) + THRESHOLD + CONFIDENCE * deviation && round >= self.rest_until
+        let meter = self.meter;
+        self.count(&meter);
+        let (loss, deviation) = (self.meter.loss(), self.meter.deviation(self.floor, self.dispersion));
+        let confidence = if self.floor > 0.0 { CONFIDENCE_PROVEN } else { CONFIDENCE };
+        if loss > self.floor.max(corruption) + THRESHOLD + confidence * deviation && round >= self.rest_until
         {
-            self.begin_trial(now, loss, TRIAL_GAIN);
+            self.begin_trial(now, loss, self.meter.total(), TRIAL_GAIN);
             return Some(Verdict::Suspect);
-        }
-        if loss <= (self.floor + THRESHOLD).max(DOUBTFUL) {
-            self.doubt = (self.doubt / DOUBT).min(1.0);
         }
         self.long.absorb(&self.meter);
         self.windows += 1;
         if self.windows >= WINDOWS_LOWER {
             let long = std::mem::replace(&mut self.long, Meter::new(now));
             self.windows = 0;
-            if long.loss() < self.floor - CONFIDENCE_LOWER * long.deviation(self.floor) {
+            if long.loss() < self.floor - CONFIDENCE_LOWER * long.deviation(self.floor, self.dispersion) {
                 self.learn(&long);
             }
         }
@@ -296,33 +339,43 @@ impl LossFloor {
         None
     }
 
-    fn judge(&mut self, now: Time, round: u64, trial: &Trial) -> Verdict {
-        self.abandon(now);
-        self.rest_until = round + PAUSE_ROUNDS;
-        let loss = trial.meter.loss();
+    /// A window of a trial is over.
+    fn judge(&mut self, now: Time, round: u64, trial: &Trial, window: &Meter) -> Option<Verdict> {
+        let loss = trial.total.loss();
         let fits = ((1.0 - trial.suspected) / (1.0 - loss).max(0.01)).min(1.0);
         let delivers = trial.gain / fits.max(0.01); // as a share of what was delivered before
-        if (delivers >= STILL_FULL || !trial.was_empty) && loss > self.floor + THRESHOLD {
+        // What start-up left in the queue takes a window to drain.
+        let is_early = trial.windows < if trial.gain < TRIAL_GAIN / 2.0 { 2 } else { 1 };
+        let is_full = delivers >= STILL_FULL || !trial.was_empty || trial.total.load > 0;
+        if is_full && !is_early && loss > self.floor + THRESHOLD {
+            self.abandon(now);
             self.rest_until = round; // full even so, by us or by others: go on downwards
             self.learn(&Meter::new(now)); // and until it is not for a while, no floor
-            return Verdict::Fits(trial.gain);
+            return Some(Verdict::Fits(trial.gain));
         }
-        self.learn(&trial.meter);
-        let is_chance = trial.suspected - loss <= CONFIDENCE * trial.meter.deviation(trial.suspected);
-        self.unproven = is_chance && loss > self.floor + THRESHOLD;
-        if self.unproven {
-            self.rest_until = round + PAUSE_ROUNDS_UNPROVEN;
-            let factor = if loss > DOUBTFUL { DOUBT } else { 1.0 };
-            self.doubt = (self.doubt * factor).max(DOUBT_MIN);
-        } else {
-            self.doubt = 1.0;
+        self.learn(window);
+        let share = trial.segments / (trial.segments + trial.total.total());
+        let mean = loss + share * (trial.suspected - loss);
+        let spread = mean * (1.0 - mean) * (1.0 / trial.segments + 1.0 / trial.total.total());
+        let is_ours = trial.suspected - loss > DIFFERENCE * (self.dispersion * spread).sqrt();
+        if !is_ours && trial.windows < WINDOWS {
+            return None;
         }
-        Verdict::Fits(if is_chance { 1.0 } else { fits })
+        self.abandon(now);
+        self.rest_until = round + PAUSE_ROUNDS;
+        self.has_risen = self.floor > trial.floor + FLOOR_STEP;
+        let unexplained = loss - self.floor - CONFIDENCE * trial.total.deviation(loss, self.dispersion);
+        Some(Verdict::Fits(match is_ours {
+            true => fits,
+            false if unexplained > THRESHOLD => 1.0 - unexplained,
+            false => 1.0,
+        }))
     }
 
     fn learn(&mut self, meter: &Meter) {
-        self.record.push(meter);
-        self.floor = self.record.least();
+        self.record.push(meter, self.dispersion);
+        let most = if self.is_bursty() { FLOOR_BURSTY } else { FLOOR_MAX };
+        self.floor = self.record.least().min(most);
     }
 }
 
@@ -339,7 +392,14 @@ mod tests {
                 let loss = loss_at(if floor.in_trial() { TRIAL_GAIN } else { 1.0 });
                 let now = at(10 * round + part);
                 let (acked, lost) = (20.0 * (1.0 - loss), 20.0 * loss);
-                let seen = Seen { acked, lost, newest: now, settled: now, no_queue: floor.in_trial() };
+                let seen = Seen {
+                    acked,
+                    lost,
+                    newest: now,
+                    settled: now,
+                    no_queue: floor.in_trial(),
+                    is_loaded: false,
+                };
                 verdicts.extend(floor.on_ack(now, round, &seen, 200.0, 0.0));
             }
         }

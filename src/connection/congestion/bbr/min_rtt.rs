@@ -56,6 +56,14 @@ impl MinRtt {
         self.is_stale = false;
     }
 
+    /// A round without a queue took `rtt` at least: as good as a probe.
+    pub(super) fn renew(&mut self, now: Time, rtt: Option<Duration>) {
+        if let Some(rtt) = rtt {
+            self.short = Some(Minimum { rtt, at: now });
+            self.is_stale = false;
+        }
+    }
+
     /// None before the first sample.
     pub(super) fn get(&self) -> Option<Duration> {
         self.long.map(|m| m.rtt)

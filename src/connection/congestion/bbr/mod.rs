@@ -9,19 +9,23 @@ use crate::time::Time;
 
 mod bandwidth;
 mod bounds;
+mod chance;
 mod controller;
 mod cycle;
 mod extra_acked;
 mod loss_floor;
 mod min_rtt;
+mod round;
 mod startup;
 
 use bandwidth::{Bandwidth, RoundTrip};
 use bounds::Bounds;
+use chance::Chance;
 use cycle::Cycle;
 use extra_acked::ExtraAcked;
 use loss_floor::{FLOOR_MAX, LossFloor, Seen, TRIAL_GAIN, Verdict};
 use min_rtt::MinRtt;
+use round::Round;
 use startup::{Full, Startup};
 
 /// BBR.MinPipeCwnd, in segments.
@@ -42,16 +46,16 @@ const PROBE_RTT_CWND_GAIN: f64 = 0.5;
 const PROBE_RTT_CWND_GAIN_CHANCY: f64 = 0.25;
 /// BBR.ProbeRTTDuration.
 const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
+/// Between two probes of the round trip at most this long, even if no queue shows.
+const PROBE_RTT_INTERVAL_CALM: Duration = Duration::from_secs(20);
 /// RFC 6928, in segments (and never more than 14,600 bytes).
 const INITIAL_SEGMENTS: f64 = 10.0;
 const INITIAL_BYTES: f64 = 14_600.0;
-/// No round trip of a round was shorter than this multiple of the least: a queue stands.
-const QUEUE: f64 = 1.05;
-const QUEUE_MIN: Duration = Duration::from_micros(750);
 /// At a queue, so much loss in a round is congestion, or a single packet of a small flow: it may be its only one.
 const QUEUE_LOSS: f64 = 0.01;
-/// A floor that rises by more is worth a probe at once.
-const FLOOR_STEP: f64 = 0.05;
+/// BBR.LossThresh and BBR.Beta.
+const LOSS_THRESHOLD: f64 = 0.04;
+const BETA: f64 = 0.7;
 /// Windows on a path with loss by chance are at least so many bandwidth-delay products: Wi-Fi has jitter, too.
 const LEAST_CHANCY: f64 = 1.5;
 /// A window that is beyond all use: four times what a TCP header can offer.
@@ -69,38 +73,6 @@ enum Phase {
     ProbeRtt,
 }
 
-/// Counts round trips by what is delivered.
-#[derive(Clone, Copy, Debug, Default)]
-struct Round {
-    count: u64,
-    /// A segment sent at this count of delivered bytes or later begins the next round.
-    next: u64,
-    /// The current ACK began one.
-    is_start: bool,
-    began: Time,
-    /// How long the round before this one was.
-    took: Duration,
-    /// Shortest round trip measured in it.
-    least_rtt: Option<Duration>,
-    /// The round before this one met no empty queue.
-    has_queue: bool,
-    /// Largest pacing rate in this round and the one before.
-    paced: f64,
-    paced_before: f64,
-}
-
-impl Round {
-    fn on_ack(&mut self, now: Time, ack: &AckSample) {
-        self.is_start = !ack.rate.interval.is_zero() && ack.rate.prior_delivered >= self.next;
-        if self.is_start {
-            self.next = ack.delivered;
-            self.count += 1;
-            self.took = now.since(self.began);
-            self.began = now;
-        }
-    }
-}
-
 /// BBR as a [`Controller`]. Bytes and bytes per second are `f64`, exact up to 2^53.
 #[derive(Clone, Debug)]
 pub(super) struct Bbr {
@@ -112,6 +84,7 @@ pub(super) struct Bbr {
     min_rtt: MinRtt,
     extra_acked: ExtraAcked,
     floor: LossFloor,
+    chance: Chance,
     bounds: Bounds,
     startup: Startup,
     cycle: Cycle,
@@ -125,6 +98,8 @@ pub(super) struct Bbr {
     has_timed_out: bool,
     /// When PROBE_RTT ends, once its window is reached, and the round then.
     probe_rtt_until: Option<(Time, u64)>,
+    /// When the latest one began.
+    probe_rtt_latest: Time,
     /// Bytes per second; 0 while unknown.
     pacing_rate: f64,
     /// Bytes marked CE in this round.
@@ -143,6 +118,7 @@ impl Bbr {
             min_rtt: MinRtt::default(),
             extra_acked: ExtraAcked::default(),
             floor: LossFloor::new(),
+            chance: Chance::default(),
             bounds: Bounds::default(),
             startup: Startup::default(),
             cycle: Cycle::default(),
@@ -152,6 +128,7 @@ impl Bbr {
             saved_cwnd: 0.0,
             has_timed_out: false,
             probe_rtt_until: None,
+            probe_rtt_latest: Time::ZERO,
             pacing_rate: 0.0,
             round_ce: 0,
         }
@@ -159,7 +136,7 @@ impl Bbr {
 
     /// BBR.bw: bytes per second the link is believed to carry.
     fn bw(&self) -> f64 {
-        self.bandwidth.max(self.explained()).min(self.bounds.bw_lo) * self.floor.doubt()
+        self.bandwidth.max(self.explained()).min(self.bounds.bw_lo)
     }
 
     /// Loss that is not congestion: chance, which the floor counts corruption to as well, or corruption that
@@ -170,7 +147,7 @@ impl Bbr {
 
     /// Packets are lost by chance, or so it seems.
     fn is_chancy(&self) -> bool {
-        self.floor.is_unproven() || bandwidth::is_chancy(self.explained())
+        self.floor.in_trial() || bandwidth::is_chancy(self.explained())
     }
 
     fn rtt(&self) -> Duration {
@@ -192,13 +169,15 @@ impl Bbr {
         bytes / self.mss
     }
 
-    fn sample_bandwidth(&mut self, ack: &AckSample) {
+    fn sample_bandwidth(&mut self, now: Time, ack: &AckSample) {
         let rate = &ack.rate;
         self.bounds.on_delivery(rate, self.round.is_start);
         if self.round.is_start {
-            self.end_round(ack);
+            self.end_round(now, ack);
         }
-        self.round.least_rtt = self.round.least_rtt.into_iter().chain(ack.rtt).min();
+        if let Some(rtt) = ack.rtt {
+            self.round.on_rtt(rtt);
+        }
         self.bandwidth.on_ack(ack.newly_acked as f64, (ack.newly_lost + ack.newly_corrupt) as f64);
         // An interval shorter than any round trip is compressed ACKs (draft 4.1.2.3).
         if rate.interval.is_zero() || rate.interval < self.rtt() {
@@ -210,16 +189,11 @@ impl Bbr {
         }
     }
 
-    /// A longer round trip than this met a queue (or was unlucky).
-    fn queue_threshold(&self) -> Duration {
-        self.rtt().mul_f64(QUEUE) + QUEUE_MIN
-    }
-
     /// A round trip is over: what did the link carry, and is it full?
-    fn end_round(&mut self, ack: &AckSample) {
+    fn end_round(&mut self, now: Time, ack: &AckSample) {
         let counts = !ack.rate.is_app_limited;
-        let least = self.round.least_rtt.take();
-        self.round.has_queue = least.is_some_and(|rtt| rtt > self.queue_threshold());
+        let had_queue = self.round.has_queue;
+        self.round.end(now, self.rtt());
         let round = RoundTrip {
             took: self.round.took,
             explained: self.explained(),
@@ -227,7 +201,16 @@ impl Bbr {
             has_queue: self.round.has_queue,
         };
         let (acked, lost) = self.bandwidth.on_round(&round, counts);
-        self.heed_queue(self.segments(acked), self.segments(lost));
+        let carried = round.carried(acked, lost);
+        let (acked, lost) = (self.segments(acked), self.segments(lost));
+        if self.phase == Phase::Cruise && self.cruises_since_probe() >= 3 && self.floor.is_bursty() {
+            self.heed_loss(acked, lost, carried);
+        }
+        let is_calm = !had_queue && !self.round.has_queue;
+        if is_calm && self.phase == Phase::Cruise && self.cruises_since_probe() >= 1 {
+            self.chance.on_calm_round(acked, lost);
+        }
+        self.heed_queue(acked, lost);
         (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
         if matches!(self.phase, Phase::Down | Phase::Cruise)
             && bandwidth::is_chancy(self.explained())
@@ -237,15 +220,26 @@ impl Bbr {
         }
     }
 
+    /// More was lost than chance explains: until a trial has told why, no more is sent than the path carried
+    /// (draft 4.6.2, BBRAdaptLowerBoundsFromCongestion).
+    fn heed_loss(&mut self, acked: f64, lost: f64, carried: f64) {
+        let all = acked + lost;
+        let chance = (self.explained() + LOSS_THRESHOLD) * all;
+        if lost > chance + 2.0 * (self.floor.dispersion() * chance).sqrt() {
+            self.bounds.bw_lo = carried.max(BETA * self.bw()).min(self.bounds.bw_lo);
+        }
+    }
+
     /// Loss that chance does not explain, at a queue that is not our probe's, is congestion without a trial,
     /// little as it may be: that is how a full buffer and an AQM speak, and how loss-based neighbours live.
     fn heed_queue(&mut self, acked: f64, lost: f64) {
-        let chance = self.explained() * (acked + lost);
-        let is_congestion = self.round.has_queue
-            && lost > chance + 2.0 * chance.sqrt() + (QUEUE_LOSS * (acked + lost) - 1.0).max(0.5);
+        let chance = self.explained().max(self.chance.usual()) * (acked + lost);
+        let spread = 2.0 * (self.floor.dispersion() * chance).sqrt();
+        let is_congestion =
+            self.round.has_queue && lost > chance + spread + (QUEUE_LOSS * (acked + lost) - 1.0).max(0.5);
         // Where packets are lost by chance, the last of our own probe's queue may meet one.
         let is_ours = !matches!(self.phase, Phase::Cruise | Phase::Refill)
-            || (self.is_chancy() && self.cruises_since_probe() < 3);
+            || self.cruises_since_probe() < if self.is_chancy() { 3 } else { 2 };
         if is_congestion && !is_ours && !self.floor.in_trial() {
             self.bounds.on_congestion(self.bw(), self.cwnd);
             self.bounds.yield_long_term(self.cwnd, self.bdp());
@@ -293,7 +287,7 @@ impl Bbr {
             self.bounds.inflight_hi = fits.max(self.startup.fits() * self.mss);
         }
         if suspected > 0.02 {
-            self.floor.begin_trial(now, suspected, DRAIN_PACING_GAIN / startup::GAIN);
+            self.floor.begin_trial(now, suspected, flight, DRAIN_PACING_GAIN / startup::GAIN);
         }
     }
 
@@ -303,7 +297,8 @@ impl Bbr {
             lost: self.segments(ack.watched.lost as f64),
             newest: ack.acked_sent_at,
             settled: ack.settled,
-            no_queue: ack.rtt.is_some_and(|rtt| rtt <= self.queue_threshold()),
+            no_queue: ack.rtt.is_some_and(|rtt| rtt <= round::threshold(self.rtt())),
+            is_loaded: ack.rtt.is_some_and(|rtt| rtt > self.round.load_threshold(self.rtt())),
         }
     }
 
@@ -325,16 +320,21 @@ impl Bbr {
                 if matches!(self.phase, Phase::Up | Phase::Refill) {
                     self.bounds.on_probe_too_high(ack.rate.tx_in_flight as f64, self.bdp());
                     self.begin_down(now);
-                    self.floor.begin_trial(now, self.floor.suspected(), TRIAL_GAIN / UP_PACING_GAIN);
+                    self.floor.repeat_trial(now, TRIAL_GAIN / UP_PACING_GAIN);
                 }
             }
             Some(Verdict::Fits(share)) if share >= 1.0 => {
                 self.bounds.acquit();
-                if after > before + FLOOR_STEP && self.phase == Phase::Cruise {
+                if self.floor.has_risen() && self.phase == Phase::Cruise {
                     self.begin_refill(now); // the link may carry far more than loss let us believe
                 }
             }
-            Some(Verdict::Fits(share)) => self.bounds.convict(share, self.rtt()),
+            Some(Verdict::Fits(share)) => {
+                self.bounds.convict(share, self.rtt());
+                if self.round.has_queue {
+                    self.bounds.yield_long_term(self.cwnd, self.bdp());
+                }
+            }
         }
     }
 
@@ -381,10 +381,14 @@ impl Bbr {
 
     fn advance_probe_rtt(&mut self, now: Time, ack: &AckSample) {
         if self.phase != Phase::ProbeRtt {
+            if self.min_rtt.is_stale && self.phase == Phase::Cruise && self.is_calm(now) {
+                self.min_rtt.renew(now, self.round.least_rtt());
+            }
             let is_due = self.min_rtt.is_stale && self.phase != Phase::Startup && !self.floor.in_trial();
             if is_due {
                 self.saved_cwnd = self.saved_cwnd.max(self.cwnd);
                 self.probe_rtt_until = None;
+                self.probe_rtt_latest = now;
                 self.floor.restart(now);
                 self.enter(now, Phase::ProbeRtt);
             }
@@ -406,6 +410,12 @@ impl Bbr {
             }
             _ => {}
         }
+    }
+
+    /// No queue stands: no need to empty it to see how long the path is. But not for ever: what is never emptied
+    /// looks like the path.
+    fn is_calm(&self, now: Time) -> bool {
+        !self.round.has_queue && now < self.probe_rtt_latest + PROBE_RTT_INTERVAL_CALM
     }
 
     /// What is lost while next to nothing is sent, nobody can help.

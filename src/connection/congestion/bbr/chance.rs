@@ -1,0 +1,79 @@
+//! How chance behaves on this path, seen while nothing of our doing can have been lost: how much it takes
+//! where no queue stands, and how unevenly.
+
+/// Segments after which half of what is known of the path's usual loss is forgotten.
+const HORIZON: f64 = 4096.0;
+/// Fewer tell nothing of it.
+const USUAL_MIN: f64 = 100.0;
+/// Weight of the latest window; windows before the dispersion says anything.
+const WEIGHT: f64 = 1.0 / 64.0;
+const WINDOWS_MIN: u32 = 8;
+/// Standard deviations of the dispersion itself that prove it.
+const CONFIDENCE: f64 = 4.0;
+/// Losses come in bursts of at most so many, or something else is going on.
+const DISPERSION_MAX: f64 = 8.0;
+
+/// What is lost by chance.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Chance {
+    /// Segments, while no queue stood.
+    acked: f64,
+    lost: f64,
+}
+
+impl Chance {
+    /// So many segments were delivered and lost in a round without a queue.
+    pub(super) fn on_calm_round(&mut self, acked: f64, lost: f64) {
+        self.acked += acked;
+        self.lost += lost;
+        if self.acked + self.lost > HORIZON {
+            self.acked /= 2.0;
+            self.lost /= 2.0;
+        }
+    }
+
+    /// Share that is lost where no queue stands; zero while unknown.
+    pub(super) fn usual(&self) -> f64 {
+        let total = self.acked + self.lost;
+        if total < USUAL_MIN { 0.0 } else { self.lost / total }
+    }
+}
+
+/// How much more the losses of windows differ from each other than independent ones would.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dispersion {
+    windows: u32,
+    mean: f64,
+    /// Squared differences from the mean, and what independent losses would make of them.
+    seen: f64,
+    due: f64,
+}
+
+impl Dispersion {
+    /// Of so many segments, all sent in a row, so many were lost.
+    pub(super) fn on_window(&mut self, total: f64, lost: f64) {
+        self.windows = self.windows.saturating_add(1);
+        if self.windows == 1 {
+            self.mean = lost / total.max(1.0);
+            return;
+        }
+        let weight = WEIGHT.max(1.0 / f64::from(self.windows - 1));
+        self.seen += weight * ((lost - self.mean * total).powi(2) - self.seen);
+        self.due += weight * (total * self.mean * (1.0 - self.mean) - self.due);
+        self.mean += WEIGHT.max(1.0 / f64::from(self.windows)) * (lost / total.max(1.0) - self.mean);
+    }
+
+    /// Losses come in runs, as a queue's do: their dispersion is beyond what chance makes of independent ones.
+    pub(super) fn is_proven(&self) -> bool {
+        let windows = f64::from(self.windows).clamp(1.0, 1.0 / WEIGHT);
+        self.get() > 1.0 + CONFIDENCE * (2.0 / windows).sqrt()
+    }
+
+    /// Variance of losses as a multiple of what independent ones have: about the length of a burst.
+    pub(super) fn get(&self) -> f64 {
+        if self.windows < WINDOWS_MIN || self.due < 0.02 {
+            return 1.0;
+        }
+        (self.seen / self.due).clamp(1.0, DISPERSION_MAX)
+    }
+}

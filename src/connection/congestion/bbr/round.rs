@@ -1,0 +1,122 @@
+//! Round trips, counted by what is delivered, and whether one met a queue.
+
+use std::time::Duration;
+
+use super::super::AckSample;
+use crate::time::Time;
+
+/// No round trip of a round was shorter than this multiple of the least: a queue stands.
+const QUEUE: f64 = 1.05;
+const QUEUE_MIN: Duration = Duration::from_micros(750);
+/// How long the lightest load is remembered: one to two of these.
+const MEMORY: Duration = Duration::from_secs(5);
+
+/// A longer round trip than this met more than a path does whose round trips take `least`.
+pub(super) fn threshold(least: Duration) -> Duration {
+    least.mul_f64(QUEUE) + QUEUE_MIN
+}
+
+/// The round trips of one round.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    least: Option<Duration>,
+    sum: Duration,
+    count: u32,
+}
+
+impl Times {
+    fn add(&mut self, rtt: Duration) {
+        self.least = self.least.into_iter().chain([rtt]).min();
+        self.sum = self.sum.saturating_add(rtt);
+        self.count += 1;
+    }
+
+    fn mean(&self) -> Option<Duration> {
+        (self.count > 0).then(|| self.sum / self.count)
+    }
+}
+
+/// The mean round trip of the round with the least load: what jitter makes of an empty queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unloaded {
+    current: Option<Duration>,
+    previous: Option<Duration>,
+    turned_at: Time,
+}
+
+impl Unloaded {
+    fn on_round(&mut self, now: Time, mean: Duration) {
+        if now > self.turned_at + MEMORY {
+            self.previous = self.current.take();
+            self.turned_at = now;
+        }
+        self.current = self.current.into_iter().chain([mean]).min();
+    }
+
+    fn get(&self) -> Option<Duration> {
+        self.current.into_iter().chain(self.previous).min()
+    }
+}
+
+/// Counts round trips by what is delivered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Round {
+    pub(super) count: u64,
+    /// A segment sent at this count of delivered bytes or later begins the next round.
+    pub(super) next: u64,
+    /// The current ACK began one.
+    pub(super) is_start: bool,
+    began: Time,
+    /// How long the round before this one was.
+    pub(super) took: Duration,
+    times: Times,
+    unloaded: Unloaded,
+    /// Shortest round trip of the round before this one.
+    least: Option<Duration>,
+    /// The round before this one met no empty queue.
+    pub(super) has_queue: bool,
+    /// Largest pacing rate in this round and the one before.
+    pub(super) paced: f64,
+    pub(super) paced_before: f64,
+}
+
+impl Round {
+    pub(super) fn on_ack(&mut self, now: Time, ack: &AckSample) {
+        self.is_start = !ack.rate.interval.is_zero() && ack.rate.prior_delivered >= self.next;
+        if self.is_start {
+            self.next = ack.delivered;
+            self.count += 1;
+            self.took = now.since(self.began);
+            self.began = now;
+        }
+    }
+
+    /// One of the round in progress.
+    pub(super) fn on_rtt(&mut self, rtt: Duration) {
+        self.times.add(rtt);
+    }
+
+    /// The round is over. A queue is seen where no round trip was as short as the least, and their mean longer
+    /// than that of the lightest round: jitter alone does the one or the other.
+    pub(super) fn end(&mut self, now: Time, min_rtt: Duration) {
+        let times = std::mem::take(&mut self.times);
+        self.least = times.least;
+        let Some((least, mean)) = times.least.zip(times.mean()) else {
+            self.has_queue = false;
+            return;
+        };
+        let is_loaded = self.unloaded.get().is_some_and(|unloaded| mean > threshold(unloaded));
+        self.unloaded.on_round(now, mean);
+        self.has_queue = least > threshold(min_rtt) && is_loaded;
+    }
+
+    /// Shortest round trip of the round before this one.
+    pub(super) const fn least_rtt(&self) -> Option<Duration> {
+        self.least
+    }
+
+    /// A longer round trip than this is more than jitter makes of the lightest load.
+    pub(super) fn load_threshold(&self, min_rtt: Duration) -> Duration {
+        threshold(self.unloaded.get().unwrap_or(min_rtt).max(min_rtt))
+    }
+}
