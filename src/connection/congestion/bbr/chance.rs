@@ -77,3 +77,43 @@ impl Dispersion {
         (self.seen / self.due).clamp(1.0, DISPERSION_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_usually_lost_is_known_after_a_hundred_segments_and_follows_the_path() {
+        let mut chance = Chance::default();
+        chance.on_calm_round(49.0, 1.0);
+        assert_eq!(chance.usual(), 0.0);
+        chance.on_calm_round(49.0, 1.0);
+        assert_eq!(chance.usual(), 0.02);
+        for _ in 0..400 {
+            chance.on_calm_round(95.0, 5.0);
+        }
+        assert!((0.045..=0.05).contains(&chance.usual()), "{}", chance.usual());
+    }
+
+    /// 100 windows of 100 segments, a tenth of them lost, `run` at a time.
+    fn dispersion_of(run: u32) -> Dispersion {
+        let (mut dispersion, mut state) = (Dispersion::default(), 1u64);
+        for _ in 0..100 {
+            let mut lost = 0;
+            for _ in 0..100 / run {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                lost += if state >> 33 < (1 << 31) / 10 { run } else { 0 };
+            }
+            dispersion.on_window(100.0, f64::from(lost));
+        }
+        dispersion
+    }
+
+    #[test]
+    fn losses_that_come_in_runs_are_told_from_single_ones() {
+        assert!((1.0..1.5).contains(&dispersion_of(1).get()), "{}", dispersion_of(1).get());
+        assert!(!dispersion_of(1).is_proven());
+        assert!((3.0..7.0).contains(&dispersion_of(5).get()), "{}", dispersion_of(5).get());
+        assert!(dispersion_of(5).is_proven());
+    }
+}

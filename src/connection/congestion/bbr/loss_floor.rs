@@ -2,9 +2,9 @@
 //!
 //! Congestion answers to the sender's rate, chance does not. So when more is lost than the floor
 //! explains, the sender slows to [`TRIAL_GAIN`] of its rate and looks at what it sends *then*: if as much
-//! is lost as before, the loss was chance and becomes the floor; if less, the difference was ours. Flows
-//! that share an overloaded queue see its loss at about the same time, slow down together, see it vanish,
-//! and learn no floor. Reasoning and failure modes: `docs/congestion.md`.
+//! is lost as before, window after window, the loss was chance and becomes the floor; if less, the
+//! difference was ours. Flows that share an overloaded queue see its loss at about the same time, slow down
+//! together, see it vanish, and learn no floor. Reasoning and failure modes: `docs/congestion.md`.
 
 use super::super::Watch;
 use super::chance::Dispersion;
@@ -384,7 +384,16 @@ mod tests {
     use super::*;
 
     /// A path told of in rounds of 200 segments, ten ACKs each, at full rate or at [`TRIAL_GAIN`].
-    fn play(rounds: u64, loss_at: impl Fn(f64) -> f64) -> (LossFloor, Vec<Verdict>) {
+    fn play(rounds: u64, loss_at: impl FnMut(f64) -> f64) -> (LossFloor, Vec<Verdict>) {
+        play_with(rounds, loss_at, |is_trial| (is_trial, false))
+    }
+
+    /// `queue`, told whether a trial is on: whether an ACK met none, and whether it met more than usual.
+    fn play_with(
+        rounds: u64,
+        mut loss_at: impl FnMut(f64) -> f64,
+        queue: impl Fn(bool) -> (bool, bool),
+    ) -> (LossFloor, Vec<Verdict>) {
         let at = |ms: u64| Time::from_nanos(1_000_000 * ms);
         let (mut floor, mut verdicts) = (LossFloor::new(), vec![]);
         for round in 1..=rounds {
@@ -392,14 +401,8 @@ mod tests {
                 let loss = loss_at(if floor.in_trial() { TRIAL_GAIN } else { 1.0 });
                 let now = at(10 * round + part);
                 let (acked, lost) = (20.0 * (1.0 - loss), 20.0 * loss);
-                let seen = Seen {
-                    acked,
-                    lost,
-                    newest: now,
-                    settled: now,
-                    no_queue: floor.in_trial(),
-                    is_loaded: false,
-                };
+                let (no_queue, is_loaded) = queue(floor.in_trial());
+                let seen = Seen { acked, lost, newest: now, settled: now, no_queue, is_loaded };
                 verdicts.extend(floor.on_ack(now, round, &seen, 200.0, 0.0));
             }
         }
@@ -407,13 +410,43 @@ mod tests {
     }
 
     #[test]
-    fn loss_that_does_not_answer_to_the_rate_becomes_the_floor_after_eight_trials() {
-        let (early, _) = play(6, |_| 0.2);
-        assert_eq!(early.get(), 0.0, "one trial is no proof");
-        let (late, verdicts) = play(200, |_| 0.2);
+    fn loss_that_does_not_answer_to_the_rate_becomes_the_floor_after_eight_windows_of_a_trial() {
+        let (early, verdicts) = play(6, |_| 0.2);
+        assert!(early.in_trial() && early.get() == 0.0, "a few windows are no proof");
+        assert_eq!(verdicts, [Verdict::Suspect]);
+        let (late, verdicts) = play(40, |_| 0.2);
         assert!((0.19..0.3).contains(&late.get()), "{}", late.get());
-        assert!(verdicts.contains(&Verdict::Fits(1.0)), "nothing is taken from the rate");
-        assert!(!late.in_trial() && !late.is_unproven());
+        assert_eq!(verdicts, [Verdict::Suspect, Verdict::Fits(1.0)], "nothing is taken from the rate");
+        assert!(late.has_risen() && !late.in_trial());
+    }
+
+    #[test]
+    fn a_trial_that_makes_a_difference_is_over_at_once() {
+        let (floor, verdicts) = play(4, |gain| (1.0 - 0.7 / gain).max(0.0));
+        assert!(
+            matches!(verdicts[..], [Verdict::Suspect, Verdict::Fits(share)] if share < 0.75),
+            "{verdicts:?}"
+        );
+        assert!(!floor.in_trial());
+    }
+
+    #[test]
+    fn no_floor_is_learned_while_the_queue_is_never_seen_empty() {
+        let (floor, verdicts) = play_with(200, |_| 0.2, |_| (false, false));
+        assert_eq!(floor.get(), 0.0);
+        assert!(verdicts.contains(&Verdict::Fits(TRIAL_GAIN)), "downwards");
+        let (floor, _) = play_with(200, |_| 0.2, |_| (true, true));
+        assert_eq!(floor.get(), 0.0, "empty once, but loaded most of the time");
+    }
+
+    #[test]
+    fn of_losses_that_come_in_runs_only_a_tenth_is_believed() {
+        let mut n = 0;
+        let (floor, _) = play(400, |_| {
+            n += 1;
+            if n / 10 % 3 == 0 { 0.6 } else { 0.1 }
+        });
+        assert!(floor.is_bursty() && floor.get() <= FLOOR_BURSTY, "{}", floor.get());
     }
 
     #[test]

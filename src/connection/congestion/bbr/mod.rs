@@ -15,6 +15,7 @@ mod cycle;
 mod extra_acked;
 mod loss_floor;
 mod min_rtt;
+mod probe_rtt;
 mod round;
 mod startup;
 
@@ -40,14 +41,6 @@ const DOWN_PACING_GAIN: f64 = 0.75;
 const DRAIN_PACING_GAIN: f64 = 0.5;
 /// The same on a long path, where a link that runs dry costs more than a queue that stands a little longer.
 const DRAIN_PACING_GAIN_LONG: f64 = 0.65;
-const PROBE_RTT_CWND_GAIN: f64 = 0.5;
-/// The same where loss seems to be chance: flows that share a queue come to probe at the same time, and their
-/// loss, if it is not chance, ends meanwhile.
-const PROBE_RTT_CWND_GAIN_CHANCY: f64 = 0.25;
-/// BBR.ProbeRTTDuration.
-const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
-/// Between two probes of the round trip at most this long, even if no queue shows.
-const PROBE_RTT_INTERVAL_CALM: Duration = Duration::from_secs(20);
 /// RFC 6928, in segments (and never more than 14,600 bytes).
 const INITIAL_SEGMENTS: f64 = 10.0;
 const INITIAL_BYTES: f64 = 14_600.0;
@@ -377,57 +370,6 @@ impl Bbr {
         }
         self.advance_cycle(now, ack);
         self.advance_probe_rtt(now, ack);
-    }
-
-    fn advance_probe_rtt(&mut self, now: Time, ack: &AckSample) {
-        if self.phase != Phase::ProbeRtt {
-            if self.min_rtt.is_stale && self.phase == Phase::Cruise && self.is_calm(now) {
-                self.min_rtt.renew(now, self.round.least_rtt());
-            }
-            let is_due = self.min_rtt.is_stale && self.phase != Phase::Startup && !self.floor.in_trial();
-            if is_due {
-                self.saved_cwnd = self.saved_cwnd.max(self.cwnd);
-                self.probe_rtt_until = None;
-                self.probe_rtt_latest = now;
-                self.floor.restart(now);
-                self.enter(now, Phase::ProbeRtt);
-            }
-            return;
-        }
-        match self.probe_rtt_until {
-            None if ack.in_flight as f64 <= self.probe_rtt_cwnd() => {
-                self.probe_rtt_until = Some((now + PROBE_RTT_DURATION, self.round.count + 1));
-                self.floor.restart(now);
-            }
-            Some((until, round)) if now >= until && self.round.count >= round => {
-                self.min_rtt.refresh(now);
-                self.learn_from_probe_rtt();
-                self.cwnd = self.cwnd.max(self.saved_cwnd);
-                self.saved_cwnd = 0.0;
-                self.bounds.reset_lower();
-                self.begin_down(now);
-                self.begin_cruise(now);
-            }
-            _ => {}
-        }
-    }
-
-    /// No queue stands: no need to empty it to see how long the path is. But not for ever: what is never emptied
-    /// looks like the path.
-    fn is_calm(&self, now: Time) -> bool {
-        !self.round.has_queue && now < self.probe_rtt_latest + PROBE_RTT_INTERVAL_CALM
-    }
-
-    /// What is lost while next to nothing is sent, nobody can help.
-    fn learn_from_probe_rtt(&mut self) {
-        let before = self.floor.get();
-        self.floor.learn_observed();
-        self.bandwidth.on_floor(before, self.floor.get(), 0.0);
-    }
-
-    fn probe_rtt_cwnd(&self) -> f64 {
-        let gain = if self.is_chancy() { PROBE_RTT_CWND_GAIN_CHANCY } else { PROBE_RTT_CWND_GAIN };
-        (gain * self.bdp()).max(CWND_MIN * self.mss)
     }
 
     fn pacing_gain(&self) -> f64 {

@@ -120,3 +120,39 @@ impl Round {
         threshold(self.unloaded.get().unwrap_or(min_rtt).max(min_rtt))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    /// Rounds of so many milliseconds' round trips each; whether the latest met a queue.
+    fn meets_queue(rounds: &[&[u64]]) -> bool {
+        let mut round = Round::default();
+        for (second, rtts) in (1..).zip(rounds) {
+            rtts.iter().for_each(|rtt| round.on_rtt(ms(*rtt)));
+            round.end(Time::from_nanos(1) + Duration::from_secs(second), ms(40));
+        }
+        round.has_queue
+    }
+
+    #[test]
+    fn a_round_without_a_short_round_trip_and_longer_than_the_lightest_met_a_queue() {
+        assert!(meets_queue(&[&[40, 41], &[46, 47]]));
+        assert!(!meets_queue(&[&[40, 41], &[40, 60]]), "one was short");
+        assert!(!meets_queue(&[&[44, 50], &[43, 51]]), "jitter: no worse than the lightest");
+        assert!(!meets_queue(&[&[40, 41], &[]]), "nothing was seen");
+    }
+
+    #[test]
+    fn the_lightest_load_is_forgotten_after_ten_seconds() {
+        let light: &[u64] = &[40, 41];
+        let heavy: &[u64] = &[50, 51];
+        assert!(meets_queue(&[light, heavy, heavy, heavy, heavy]));
+        let rounds: Vec<&[u64]> = std::iter::once(light).chain([heavy; 14]).collect();
+        assert!(!meets_queue(&rounds), "the path became longer");
+    }
+}
