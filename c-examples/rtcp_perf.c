@@ -296,7 +296,8 @@ static int perf_recv(const struct endpoint *at)
         rc = rtcp_finish(connection);
     if (rc == RTCP_OK)
         rc = rtcp_flush(connection, 5000);
-    if (rc != RTCP_OK)
+    /* A sender that has the confirmation may be gone before we hear so; what was received and measured stands. */
+    if (rc != RTCP_OK && rc != RTCP_ETIMEDOUT)
         return fail("confirm", (int)rc);
     rtcp_get_stats(connection, &st, sizeof st);
     rc = rtcp_close(handle, 1000);
