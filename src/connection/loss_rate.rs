@@ -45,11 +45,6 @@ impl LossRate {
         self.lost / (self.sent + PRIOR)
     }
 
-    /// Transmissions after which a segment has arrived nine times in ten; 1 on a path without heavy loss.
-    pub(super) fn worthwhile_copies(self) -> u32 {
-        self.copies_until(0.1)
-    }
-
     /// Transmissions of each after which `segments` have all arrived in 49 of 50 cases: one that has not costs
     /// another round trip.
     pub(super) fn worthwhile_copies_of(self, segments: u32) -> u32 {
@@ -100,20 +95,20 @@ mod tests {
     #[test]
     fn copies_grow_with_loss_and_a_clean_path_gets_none() {
         let mut rate = LossRate::default();
-        assert_eq!(rate.worthwhile_copies(), 1);
+        assert_eq!(rate.copies_until(0.1), 1);
         rate.on_delivered(100);
         rate.on_lost(1);
-        assert_eq!(rate.worthwhile_copies(), 1, "one loss in a hundred");
+        assert_eq!(rate.copies_until(0.1), 1, "one loss in a hundred");
         for _ in 0..200 {
             rate.on_lost(1);
             rate.on_delivered(1);
         }
         assert!((0.42..0.51).contains(&rate.probability()), "{}", rate.probability());
-        assert_eq!(rate.worthwhile_copies(), 3);
+        assert_eq!(rate.copies_until(0.1), 3);
         assert_eq!(rate.worthwhile_copies_of(1), 6);
         assert_eq!(rate.worthwhile_copies_of(8), 8, "0.47^8 < 0.02 / 8");
         rate.on_delivered(300);
-        assert_eq!(rate.worthwhile_copies(), 1, "old losses are forgotten");
+        assert_eq!(rate.copies_until(0.1), 1, "old losses are forgotten");
     }
 
     #[test]
