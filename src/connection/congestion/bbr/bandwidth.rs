@@ -26,10 +26,14 @@ pub(super) struct RoundTrip {
 }
 
 impl RoundTrip {
+    /// Of so many bytes lost, those that chance took while so many arrived.
+    fn by_chance(&self, acked: f64, lost: f64) -> f64 {
+        lost.min(acked * self.explained / (1.0 - self.explained))
+    }
+
     /// Bytes per second that the link carried, if so many were delivered and lost.
     pub(super) fn carried(&self, acked: f64, lost: f64) -> f64 {
-        let by_chance = lost.min(acked * self.explained / (1.0 - self.explained));
-        ((acked + by_chance) / self.took.as_secs_f64().max(1e-6)).min(self.paced)
+        ((acked + self.by_chance(acked, lost)) / self.took.as_secs_f64().max(1e-6)).min(self.paced)
     }
 }
 
@@ -83,7 +87,7 @@ impl Bandwidth {
         if seconds <= 0.0 {
             return (acked, lost);
         }
-        let by_chance = lost.min(acked * round.explained / (1.0 - round.explained));
+        let by_chance = round.by_chance(acked, lost);
         if round.has_queue {
             self.full_bytes += acked + by_chance;
             self.full_seconds += seconds;

@@ -184,9 +184,7 @@ pub(super) struct LossFloor {
     trial: Option<Trial>,
     /// When the newest segment was sent whose fate is known.
     newest: Time,
-    unevenness: Dispersion,
-    /// What it was when last looked at.
-    dispersion: f64,
+    dispersion: Dispersion,
     /// The latest trial found that the path may carry far more than was thought.
     has_risen: bool,
     /// No trial before this round.
@@ -203,8 +201,7 @@ impl LossFloor {
             windows: 0,
             trial: None,
             newest: Time::ZERO,
-            unevenness: Dispersion::default(),
-            dispersion: 1.0,
+            dispersion: Dispersion::default(),
             has_risen: false,
             rest_until: 0,
         }
@@ -226,8 +223,8 @@ impl LossFloor {
     }
 
     /// How unevenly losses come: the variance of their number as a multiple of what independent ones have.
-    pub(super) const fn dispersion(&self) -> f64 {
-        self.dispersion
+    pub(super) fn dispersion(&self) -> f64 {
+        self.dispersion.get()
     }
 
     /// The latest trial raised the floor by more than a little: the path may carry far more than was thought.
@@ -237,7 +234,7 @@ impl LossFloor {
 
     /// Losses come in runs, as a queue's do.
     pub(super) fn is_bursty(&self) -> bool {
-        self.unevenness.is_proven()
+        self.dispersion.is_proven()
     }
 
     /// What a queue does tells nothing of chance.
@@ -245,8 +242,7 @@ impl LossFloor {
         if window.load > 0 {
             return;
         }
-        self.unevenness.on_window(window.total(), window.lost);
-        self.dispersion = self.unevenness.get();
+        self.dispersion.on_window(window.total(), window.lost);
     }
 
     /// Transmissions whose fates the next call of [`Self::on_ack`] wants.
@@ -275,7 +271,7 @@ impl LossFloor {
     /// Takes what was observed since the last restart for a trial, if it can only lower the floor.
     pub(super) fn learn_observed(&mut self) {
         let meter = self.meter;
-        let most = meter.loss() + CONFIDENCE * meter.deviation(meter.loss(), self.dispersion);
+        let most = meter.loss() + CONFIDENCE * meter.deviation(meter.loss(), self.dispersion());
         if meter.total() >= OBSERVED_MIN && most < self.floor {
             self.learn(&meter);
         }
@@ -319,7 +315,7 @@ impl LossFloor {
         }
         let meter = self.meter;
         self.count(&meter);
-        let (loss, deviation) = (self.meter.loss(), self.meter.deviation(self.floor, self.dispersion));
+        let (loss, deviation) = (self.meter.loss(), self.meter.deviation(self.floor, self.dispersion()));
         let confidence = if self.floor > 0.0 { CONFIDENCE_PROVEN } else { CONFIDENCE };
         if loss > self.floor.max(corruption) + THRESHOLD + confidence * deviation && round >= self.rest_until
         {
@@ -331,7 +327,7 @@ impl LossFloor {
         if self.windows >= WINDOWS_LOWER {
             let long = std::mem::replace(&mut self.long, Meter::new(now));
             self.windows = 0;
-            if long.loss() < self.floor - CONFIDENCE_LOWER * long.deviation(self.floor, self.dispersion) {
+            if long.loss() < self.floor - CONFIDENCE_LOWER * long.deviation(self.floor, self.dispersion()) {
                 self.learn(&long);
             }
         }
@@ -357,14 +353,14 @@ impl LossFloor {
         let share = trial.segments / (trial.segments + trial.total.total());
         let mean = loss + share * (trial.suspected - loss);
         let spread = mean * (1.0 - mean) * (1.0 / trial.segments + 1.0 / trial.total.total());
-        let is_ours = trial.suspected - loss > DIFFERENCE * (self.dispersion * spread).sqrt();
+        let is_ours = trial.suspected - loss > DIFFERENCE * (self.dispersion() * spread).sqrt();
         if !is_ours && trial.windows < WINDOWS {
             return None;
         }
         self.abandon(now);
         self.rest_until = round + PAUSE_ROUNDS;
         self.has_risen = self.floor > trial.floor + FLOOR_STEP;
-        let unexplained = loss - self.floor - CONFIDENCE * trial.total.deviation(loss, self.dispersion);
+        let unexplained = loss - self.floor - CONFIDENCE * trial.total.deviation(loss, self.dispersion());
         Some(Verdict::Fits(match is_ours {
             true => fits,
             false if unexplained > THRESHOLD => 1.0 - unexplained,
@@ -373,7 +369,7 @@ impl LossFloor {
     }
 
     fn learn(&mut self, meter: &Meter) {
-        self.record.push(meter, self.dispersion);
+        self.record.push(meter, self.dispersion());
         let most = if self.is_bursty() { FLOOR_BURSTY } else { FLOOR_MAX };
         self.floor = self.record.least().min(most);
     }

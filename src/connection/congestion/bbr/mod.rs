@@ -20,7 +20,7 @@ mod round;
 mod startup;
 
 use bandwidth::{Bandwidth, RoundTrip};
-use bounds::Bounds;
+use bounds::{BETA, Bounds};
 use chance::Chance;
 use cycle::Cycle;
 use extra_acked::ExtraAcked;
@@ -46,9 +46,8 @@ const INITIAL_SEGMENTS: f64 = 10.0;
 const INITIAL_BYTES: f64 = 14_600.0;
 /// At a queue, so much loss in a round is congestion, or a single packet of a small flow: it may be its only one.
 const QUEUE_LOSS: f64 = 0.01;
-/// BBR.LossThresh and BBR.Beta.
+/// Loss of a round beyond chance that lowers the rate (the draft's BBR.LossThresh is 0.02).
 const LOSS_THRESHOLD: f64 = 0.04;
-const BETA: f64 = 0.7;
 /// Windows on a path with loss by chance are at least so many bandwidth-delay products: Wi-Fi has jitter, too.
 const LEAST_CHANCY: f64 = 1.5;
 /// A window that is beyond all use: four times what a TCP header can offer.
