@@ -19,6 +19,9 @@ const MSS_PLAIN: u16 = 1180;
 /// When a SYN is sent (again), from the first on; then the gap doubles. Deviates from RFC 6298: half of
 /// everything is lost on the links we are for.
 const SYN_SCHEDULE_MS: [u64; 6] = [0, 300, 700, 1200, 1800, 2600];
+/// Then so often until this many have left, about ten seconds; then in gaps that double.
+const SYN_GAP: Duration = Duration::from_secs(1);
+const SYNS_STEADY: usize = 13;
 const SYN_GAP_MAX: Duration = Duration::from_secs(15);
 /// For so long SYNs ask for ECN: RFC 3168 6.1.1.1 gives them "the normal SYN retransmission timeout interval",
 /// which is RFC 6298's second and not the gaps above, shorter than many a round trip.
@@ -275,8 +278,8 @@ impl Opening {
         self.next = Some(match SYN_SCHEDULE_MS.get(self.sent) {
             Some(ms) => (self.began + Duration::from_millis(*ms)).max(now + Duration::from_millis(100)),
             None => {
-                let doublings = (self.sent - SYN_SCHEDULE_MS.len()).min(8) as u32;
-                now + (Duration::from_millis(1600) * 2u32.pow(doublings)).min(SYN_GAP_MAX)
+                let doublings = self.sent.saturating_sub(SYNS_STEADY).min(8) as u32;
+                now + (SYN_GAP * 2u32.pow(doublings)).min(SYN_GAP_MAX)
             }
         });
     }
@@ -351,15 +354,17 @@ mod tests {
     }
 
     #[test]
-    fn syns_leave_on_schedule_then_double_up_to_fifteen_seconds() {
+    fn syns_leave_on_schedule_then_each_second_then_in_gaps_that_double_up_to_fifteen_seconds() {
         let mut opening = Opening::new(Time::ZERO, Duration::from_secs(600), true);
         let mut at = vec![];
-        for _ in 0..12 {
+        for _ in 0..19 {
             let now = opening.next.unwrap();
             at.push(now.as_millis());
             opening.on_syn_sent(now);
         }
-        assert_eq!(at, [0, 300, 700, 1200, 1800, 2600, 4200, 7400, 13_800, 26_600, 41_600, 56_600]);
+        let steady = [3600, 4600, 5600, 6600, 7600, 8600, 9600];
+        let doubling = [10_600, 12_600, 16_600, 24_600, 39_600, 54_600];
+        assert_eq!(at, [&SYN_SCHEDULE_MS[..], &steady, &doubling].concat());
     }
 
     #[test]
