@@ -20,9 +20,10 @@ const THRESHOLD: f64 = 0.02;
 const CONFIDENCE: f64 = 1.5;
 /// The same, for a suspicion where a floor is proven.
 const CONFIDENCE_PROVEN: f64 = 2.5;
-/// As above, before the floor is lowered, which is judged over so many windows.
+/// The same, before the floor is lowered, which is judged over many windows.
 const CONFIDENCE_LOWER: f64 = 3.0;
-const WINDOWS_LOWER: u32 = 4;
+/// Windows that are looked at together, too: what one window leaves to chance.
+const LONG_WINDOWS: u32 = 4;
 /// Segments that a verdict rests on: half a flight, within these bounds.
 const SEGMENTS_MIN: f64 = 48.0;
 const SEGMENTS_MAX: f64 = 200.0;
@@ -263,6 +264,12 @@ impl LossFloor {
         self.restart(now);
     }
 
+    /// Nothing is known of chance any more.
+    pub(super) fn forget(&mut self) {
+        self.record = Record::EMPTY;
+        self.floor = 0.0;
+    }
+
     /// Counts without judging.
     pub(super) fn observe(&mut self, seen: &Seen) {
         self.meter.add(seen, f64::INFINITY);
@@ -307,32 +314,42 @@ impl LossFloor {
             trial.total.absorb(&window);
             trial.windows += 1;
             let trial = *trial;
-            self.count(&window);
+            if trial.gain >= TRIAL_GAIN / 2.0 {
+                self.count(&window); // what start-up lost at the end is another matter
+            }
             return self.judge(now, round, &trial, &window);
         }
         if !self.meter.add(seen, enough) {
             return None;
         }
-        let meter = self.meter;
+        let meter = std::mem::replace(&mut self.meter, Meter::new(self.newest));
         self.count(&meter);
-        let (loss, deviation) = (self.meter.loss(), self.meter.deviation(self.floor, self.dispersion()));
-        let confidence = if self.floor > 0.0 { CONFIDENCE_PROVEN } else { CONFIDENCE };
-        if loss > self.floor.max(corruption) + THRESHOLD + confidence * deviation && round >= self.rest_until
-        {
-            self.begin_trial(now, loss, self.meter.total(), TRIAL_GAIN);
+        if self.is_suspicious(&meter, corruption) && round >= self.rest_until {
+            self.begin_trial(now, meter.loss(), meter.total(), TRIAL_GAIN);
             return Some(Verdict::Suspect);
         }
-        self.long.absorb(&self.meter);
+        self.long.absorb(&meter);
         self.windows += 1;
-        if self.windows >= WINDOWS_LOWER {
-            let long = std::mem::replace(&mut self.long, Meter::new(now));
-            self.windows = 0;
-            if long.loss() < self.floor - CONFIDENCE_LOWER * long.deviation(self.floor, self.dispersion()) {
-                self.learn(&long);
-            }
+        if self.windows < LONG_WINDOWS {
+            return None;
         }
-        self.meter = Meter::new(self.newest);
+        let long = std::mem::replace(&mut self.long, Meter::new(now));
+        self.windows = 0;
+        if long.loss() < self.floor - CONFIDENCE_LOWER * long.deviation(self.floor, self.dispersion()) {
+            self.learn(&long);
+        }
+        if self.is_suspicious(&long, corruption) && round >= self.rest_until {
+            self.begin_trial(now, long.loss(), long.total(), TRIAL_GAIN);
+            return Some(Verdict::Suspect);
+        }
         None
+    }
+
+    /// More was lost than the floor explains.
+    fn is_suspicious(&self, meter: &Meter, corruption: f64) -> bool {
+        let deviation = meter.deviation(self.floor, self.dispersion());
+        let confidence = if self.floor > 0.0 { CONFIDENCE_PROVEN } else { CONFIDENCE };
+        meter.loss() > self.floor.max(corruption) + THRESHOLD + confidence * deviation
     }
 
     /// A window of a trial is over.
@@ -414,6 +431,24 @@ mod tests {
         assert!((0.19..0.3).contains(&late.get()), "{}", late.get());
         assert_eq!(verdicts, [Verdict::Suspect, Verdict::Fits(1.0)], "nothing is taken from the rate");
         assert!(late.has_risen() && !late.in_trial());
+    }
+
+    #[test]
+    fn loss_that_one_window_leaves_to_chance_is_suspicious_in_four() {
+        let (mut floor, mut suspected) = (play(40, |_| 0.2).0, None);
+        let more = floor.get() + THRESHOLD + 2.0 * (floor.get() * (1.0 - floor.get()) / 200.0).sqrt();
+        let (acked, lost) = (20.0 * (1.0 - more), 20.0 * more);
+        floor.restart(Time::ZERO);
+        for n in 1..=60 {
+            let now = Time::from_nanos(1_000_000_000 + n);
+            let seen = Seen { acked, lost, newest: now, settled: now, no_queue: true, is_loaded: false };
+            if floor.on_ack(now, 100, &seen, 400.0, 0.0) == Some(Verdict::Suspect) {
+                suspected = suspected.or(Some(n));
+            }
+        }
+        assert_eq!(suspected, Some(44), "four windows of eleven ACKs");
+        floor.forget();
+        assert_eq!(floor.get(), 0.0);
     }
 
     #[test]

@@ -48,6 +48,8 @@ const INITIAL_BYTES: f64 = 14_600.0;
 const QUEUE_LOSS: f64 = 0.01;
 /// Loss of a round beyond chance that lowers the rate (the draft's BBR.LossThresh is 0.02).
 const LOSS_THRESHOLD: f64 = 0.04;
+/// Chance shows where no queue stands. If one has stood for so long, nobody knows any more what chance takes.
+const CALM_MEMORY: Duration = Duration::from_secs(5);
 /// Windows on a path with loss by chance are at least so many bandwidth-delay products: Wi-Fi has jitter, too.
 const LEAST_CHANCY: f64 = 1.5;
 /// A window that is beyond all use: four times what a TCP header can offer.
@@ -77,6 +79,8 @@ pub(super) struct Bbr {
     extra_acked: ExtraAcked,
     floor: LossFloor,
     chance: Chance,
+    /// The latest round without a queue.
+    calm_at: Time,
     bounds: Bounds,
     startup: Startup,
     cycle: Cycle,
@@ -111,6 +115,7 @@ impl Bbr {
             extra_acked: ExtraAcked::default(),
             floor: LossFloor::new(),
             chance: Chance::default(),
+            calm_at: Time::ZERO,
             bounds: Bounds::default(),
             startup: Startup::default(),
             cycle: Cycle::default(),
@@ -184,7 +189,7 @@ impl Bbr {
     /// A round trip is over: what did the link carry, and is it full?
     fn end_round(&mut self, now: Time, ack: &AckSample) {
         let counts = !ack.rate.is_app_limited;
-        let had_queue = self.round.has_queue;
+        let was_calm = self.round.is_calm;
         self.round.end(now, self.rtt());
         let round = RoundTrip {
             took: self.round.took,
@@ -198,7 +203,13 @@ impl Bbr {
         if self.phase == Phase::Cruise && self.cruises_since_probe() >= 3 && self.floor.is_bursty() {
             self.heed_loss(acked, lost, carried);
         }
-        let is_calm = !had_queue && !self.round.has_queue;
+        let is_calm = was_calm && self.round.is_calm;
+        if is_calm || !self.is_full {
+            self.calm_at = now;
+        } else if now > self.calm_at + CALM_MEMORY && self.floor.get() > 0.0 {
+            self.bandwidth.on_floor(self.floor.get(), 0.0, 0.0);
+            self.floor.forget();
+        }
         if is_calm && self.phase == Phase::Cruise && self.cruises_since_probe() >= 1 {
             self.chance.on_calm_round(acked, lost);
         }
@@ -226,7 +237,7 @@ impl Bbr {
     /// little as it may be: that is how a full buffer and an AQM speak, and how loss-based neighbours live.
     fn heed_queue(&mut self, acked: f64, lost: f64) {
         let chance = self.explained().max(self.chance.usual()) * (acked + lost);
-        let spread = 2.0 * (self.floor.dispersion() * chance).sqrt();
+        let spread = 2.0 * chance.sqrt();
         let is_congestion =
             self.round.has_queue && lost > chance + spread + (QUEUE_LOSS * (acked + lost) - 1.0).max(0.5);
         // Where packets are lost by chance, the last of our own probe's queue may meet one.
@@ -318,6 +329,7 @@ impl Bbr {
             Some(Verdict::Fits(share)) if share >= 1.0 => {
                 self.bounds.acquit();
                 if self.floor.has_risen() && self.phase == Phase::Cruise {
+                    self.bounds.inflight_hi = f64::INFINITY;
                     self.begin_refill(now); // the link may carry far more than loss let us believe
                 }
             }

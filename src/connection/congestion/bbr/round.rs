@@ -11,6 +11,9 @@ const QUEUE_MIN: Duration = Duration::from_micros(750);
 /// How long the lightest load is remembered: one to two of these.
 const MEMORY: Duration = Duration::from_secs(5);
 
+/// Round trips whose mean is more than jitter: the lightest of many small rounds would be the luckiest.
+const SAMPLES_MIN: u32 = 32;
+
 /// A longer round trip than this met more than a path does whose round trips take `least`.
 pub(super) fn threshold(least: Duration) -> Duration {
     least.mul_f64(QUEUE) + QUEUE_MIN
@@ -31,6 +34,12 @@ impl Times {
         self.count += 1;
     }
 
+    fn absorb(&mut self, other: Self) {
+        self.least = self.least.into_iter().chain(other.least).min();
+        self.sum = self.sum.saturating_add(other.sum);
+        self.count += other.count;
+    }
+
     fn mean(&self) -> Option<Duration> {
         (self.count > 0).then(|| self.sum / self.count)
     }
@@ -39,13 +48,20 @@ impl Times {
 /// The mean round trip of the round with the least load: what jitter makes of an empty queue.
 #[derive(Clone, Copy, Debug, Default)]
 struct Unloaded {
+    /// Rounds too short to judge alone.
+    times: Times,
     current: Option<Duration>,
     previous: Option<Duration>,
     turned_at: Time,
 }
 
 impl Unloaded {
-    fn on_round(&mut self, now: Time, mean: Duration) {
+    fn on_round(&mut self, now: Time, times: Times) {
+        self.times.absorb(times);
+        if self.times.count < SAMPLES_MIN && self.get().is_some() {
+            return;
+        }
+        let Some(mean) = std::mem::take(&mut self.times).mean() else { return };
         if now > self.turned_at + MEMORY {
             self.previous = self.current.take();
             self.turned_at = now;
@@ -75,6 +91,8 @@ pub(super) struct Round {
     least: Option<Duration>,
     /// The round before this one met no empty queue.
     pub(super) has_queue: bool,
+    /// The round before this one met an empty queue, and no more of one than the lightest round did.
+    pub(super) is_calm: bool,
     /// Largest pacing rate in this round and the one before.
     pub(super) paced: f64,
     pub(super) paced_before: f64,
@@ -102,12 +120,14 @@ impl Round {
         let times = std::mem::take(&mut self.times);
         self.least = times.least;
         let Some((least, mean)) = times.least.zip(times.mean()) else {
-            self.has_queue = false;
+            (self.has_queue, self.is_calm) = (false, false);
             return;
         };
         let is_loaded = self.unloaded.get().is_some_and(|unloaded| mean > threshold(unloaded));
-        self.unloaded.on_round(now, mean);
-        self.has_queue = least > threshold(min_rtt) && is_loaded;
+        self.unloaded.on_round(now, times);
+        let was_empty = least <= threshold(min_rtt);
+        self.has_queue = !was_empty && is_loaded;
+        self.is_calm = was_empty && !is_loaded;
     }
 
     /// Shortest round trip of the round before this one.
@@ -133,9 +153,13 @@ mod tests {
     fn meets_queue(rounds: &[&[u64]]) -> bool {
         let mut round = Round::default();
         for (second, rtts) in (1..).zip(rounds) {
-            rtts.iter().for_each(|rtt| round.on_rtt(ms(*rtt)));
+            rtts.iter()
+                .cycle()
+                .take(SAMPLES_MIN as usize * rtts.len())
+                .for_each(|rtt| round.on_rtt(ms(*rtt)));
             round.end(Time::from_nanos(1) + Duration::from_secs(second), ms(40));
         }
+        assert!(!(round.has_queue && round.is_calm));
         round.has_queue
     }
 
@@ -145,6 +169,20 @@ mod tests {
         assert!(!meets_queue(&[&[40, 41], &[40, 60]]), "one was short");
         assert!(!meets_queue(&[&[44, 50], &[43, 51]]), "jitter: no worse than the lightest");
         assert!(!meets_queue(&[&[40, 41], &[]]), "nothing was seen");
+    }
+
+    #[test]
+    fn of_many_small_rounds_on_a_path_with_jitter_the_luckiest_is_not_the_lightest_load() {
+        let (mut round, mut state) = (Round::default(), 1u64);
+        for n in 0..1000 {
+            for _ in 0..8 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                round.on_rtt(Duration::from_micros(10_500 + (state >> 33) % 6_000));
+            }
+            round.end(Time::from_nanos(1) + ms(10 * n), ms(10));
+        }
+        let mean = Duration::from_micros(13_500);
+        assert!(round.load_threshold(ms(10)) > mean, "{round:?}");
     }
 
     #[test]

@@ -146,7 +146,10 @@ impl Startup {
         let mean = (now.lost + before.lost) / (now.total() + before.total()).max(1.0);
         let spread = mean * (1.0 - mean) * (1.0 / now.total().max(1.0) + 1.0 / before.total().max(1.0));
         let threshold = before.loss() + OVERFLOW + 3.0 * spread.sqrt();
-        (now.lost >= LOSSES_MIN && now.loss() > threshold).then_some(Full::Overflow)
+        // Where much is lost anyway, a timeout or a copy's answer tells of many losses at once.
+        let enough =
+            if before.loss() > CROWDED { now.total() >= flight / 2.0 } else { now.lost >= LOSSES_MIN };
+        (enough && now.loss() > threshold).then_some(Full::Overflow)
     }
 
     /// A round has ended with a bandwidth of so many bytes per second.
@@ -194,6 +197,15 @@ mod tests {
             flight *= 2.0;
         }
         assert!(startup.gain() > 1.4 * GAIN, "{}", startup.gain());
+    }
+
+    #[test]
+    fn where_much_is_lost_anyway_many_losses_told_of_at_once_are_no_overflow() {
+        let mut startup = Startup::default();
+        startup.on_fates(203.0, 133.0, 60.0);
+        startup.on_round(1.0, false, false);
+        assert_eq!(startup.on_fates(3.0, 35.0, 96.0), None, "the arrivals of this round are still to come");
+        assert_eq!(startup.on_fates(0.0, 50.0, 96.0), Some(Full::Overflow));
     }
 
     #[test]
