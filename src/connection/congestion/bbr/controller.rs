@@ -16,7 +16,7 @@ impl Controller for Bbr {
     }
 
     fn on_handshake(&mut self, _now: Time, rtt: Duration) {
-        self.startup.on_rtt(rtt, rtt);
+        self.startup.on_handshake(rtt);
         let windows = self.startup.initial_windows();
         self.cwnd = windows * initial_window(self.mss);
         if windows > 1.0 {

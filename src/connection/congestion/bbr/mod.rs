@@ -12,6 +12,7 @@ mod bounds;
 mod chance;
 mod controller;
 mod cycle;
+mod drain;
 mod extra_acked;
 mod loss_floor;
 mod min_rtt;
@@ -23,6 +24,7 @@ use bandwidth::{Bandwidth, RoundTrip};
 use bounds::{BETA, Bounds};
 use chance::Chance;
 use cycle::Cycle;
+use drain::Drain;
 use extra_acked::ExtraAcked;
 use loss_floor::{FLOOR_MAX, LossFloor, Seen, TRIAL_GAIN, Verdict};
 use min_rtt::MinRtt;
@@ -38,9 +40,6 @@ const UP_PACING_GAIN: f64 = 1.25;
 const UP_CWND_GAIN: f64 = 2.25;
 /// Deviates from the draft (0.9): a probe's queue is gone in one round trip.
 const DOWN_PACING_GAIN: f64 = 0.75;
-const DRAIN_PACING_GAIN: f64 = 0.5;
-/// The same on a long path, where a link that runs dry costs more than a queue that stands a little longer.
-const DRAIN_PACING_GAIN_LONG: f64 = 0.65;
 /// RFC 6928, in segments (and never more than 14,600 bytes).
 const INITIAL_SEGMENTS: f64 = 10.0;
 const INITIAL_BYTES: f64 = 14_600.0;
@@ -83,6 +82,7 @@ pub(super) struct Bbr {
     calm_at: Time,
     bounds: Bounds,
     startup: Startup,
+    drain: Drain,
     cycle: Cycle,
     /// Start-up has found the path's rate once.
     is_full: bool,
@@ -118,6 +118,7 @@ impl Bbr {
             calm_at: Time::ZERO,
             bounds: Bounds::default(),
             startup: Startup::default(),
+            drain: Drain::default(),
             cycle: Cycle::default(),
             is_full: false,
             corruption: 0.0,
@@ -168,6 +169,7 @@ impl Bbr {
 
     fn sample_bandwidth(&mut self, now: Time, ack: &AckSample) {
         let rate = &ack.rate;
+        self.drain.on_settled(ack.settled);
         self.bounds.on_delivery(rate, self.round.is_start);
         if self.round.is_start {
             self.end_round(now, ack);
@@ -243,7 +245,7 @@ impl Bbr {
         // Where packets are lost by chance, the last of our own probe's queue may meet one.
         let is_ours = !matches!(self.phase, Phase::Cruise | Phase::Refill)
             || self.cruises_since_probe() < if self.is_chancy() { 3 } else { 2 };
-        if is_congestion && !is_ours && !self.floor.in_trial() {
+        if is_congestion && !is_ours && self.drain.is_settled() && !self.floor.in_trial() {
             self.bounds.on_congestion(self.bw(), self.cwnd);
             self.bounds.yield_long_term(self.cwnd, self.bdp());
         }
@@ -259,7 +261,7 @@ impl Bbr {
 
     fn advance_startup(&mut self, now: Time, ack: &AckSample) {
         if let Some(rtt) = ack.rtt {
-            self.startup.on_rtt(rtt, self.rtt());
+            self.startup.on_rtt(now, rtt, self.rtt(), ack.rate.is_app_limited, self.pacing_rate);
         }
         let (acked, lost) = (ack.newly_acked as f64, ack.newly_lost as f64);
         let flight = self.segments(ack.rate.tx_in_flight as f64);
@@ -277,8 +279,7 @@ impl Bbr {
             );
         }
         let Some(full) = full else { return };
-        self.is_full = true;
-        self.enter(now, Phase::Drain);
+        self.begin_drain(now);
         if self.startup.is_long() {
             self.floor.restart(now); // what start-up still has in flight says nothing of what comes
         }
@@ -290,7 +291,7 @@ impl Bbr {
             self.bounds.inflight_hi = fits.max(self.startup.fits() * self.mss);
         }
         if suspected > 0.02 {
-            self.floor.begin_trial(now, suspected, flight, DRAIN_PACING_GAIN / startup::GAIN);
+            self.floor.begin_trial(now, suspected, flight, drain::GAIN / startup::GAIN);
         }
     }
 
@@ -354,9 +355,8 @@ impl Bbr {
         }
         match self.phase {
             Phase::Startup => {
-                self.is_full = true;
                 self.bounds.inflight_hi = self.bdp().max(self.bounds.inflight_latest);
-                self.enter(now, Phase::Drain);
+                self.begin_drain(now);
             }
             Phase::Up | Phase::Refill => {
                 self.bounds.on_probe_too_high(ack.rate.tx_in_flight as f64, self.bdp());
@@ -370,14 +370,12 @@ impl Bbr {
         match self.phase {
             Phase::Startup => self.advance_startup(now, ack),
             Phase::ProbeRtt => self.floor.observe(&self.seen(ack)),
+            Phase::Drain if self.drain.is_blind() && !self.floor.in_trial() => {} // start-up has lost it
             _ => self.heed(now, ack),
         }
         self.heed_marks(now, ack);
-        if self.phase == Phase::Drain && ack.in_flight as f64 <= self.bdp() {
-            self.begin_down(now);
-            if self.startup.is_long() {
-                self.begin_cruise(now); // the queue is gone, and after losses more than that
-            }
+        if self.phase == Phase::Drain {
+            self.advance_drain(now, ack);
         }
         self.advance_cycle(now, ack);
         self.advance_probe_rtt(now, ack);
@@ -386,8 +384,7 @@ impl Bbr {
     fn pacing_gain(&self) -> f64 {
         let gain = match self.phase {
             Phase::Startup => self.startup.gain(),
-            Phase::Drain if self.startup.is_long() => DRAIN_PACING_GAIN_LONG,
-            Phase::Drain => DRAIN_PACING_GAIN,
+            Phase::Drain => self.drain.pacing_gain(),
             Phase::Down => DOWN_PACING_GAIN,
             Phase::Up => UP_PACING_GAIN,
             Phase::Cruise | Phase::Refill | Phase::ProbeRtt => 1.0,
@@ -404,6 +401,8 @@ impl Bbr {
         }
         if self.is_full {
             self.pacing_rate = rate.max(self.mss / rtt.clamp(1e-4, 0.5));
+        } else if let Some(held) = self.startup.held_rate() {
+            self.pacing_rate = self.pacing_rate.min(self.bw().max(held));
         } else {
             // BBRInitPacingRate: it may have been a chat.
             let initial = startup::GAIN * self.startup.initial_windows() * initial_window(self.mss);
@@ -430,7 +429,8 @@ impl Bbr {
 
     fn set_cwnd(&mut self, ack: &AckSample) {
         let acked = ack.newly_acked as f64;
-        let target = self.max_inflight();
+        let is_blind = self.phase == Phase::Drain && self.drain.is_blind();
+        let target = if is_blind { self.cwnd } else { self.max_inflight() };
         if self.is_full {
             self.cwnd = (self.cwnd + acked).min(target);
         } else if self.cwnd < target {

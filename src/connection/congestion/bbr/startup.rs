@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::time::Time;
+
 /// 4 ln 2: the smallest gain that doubles the rate each round trip (draft-ietf-ccwg-bbr 5.3.1).
 pub(super) const GAIN: f64 = 2.77;
 /// BBR.StartupCwndGain, and the loss from which on it would keep the rate from growing.
@@ -11,18 +13,23 @@ const LOSSY: f64 = 0.02;
 const LONG_RTT: Duration = Duration::from_millis(100);
 /// ...but a round trip never multiplies the rate by more than this: so much is at stake beyond the path's
 /// capacity before the first answer tells.
-const GROWTH_MAX: f64 = 4.0;
+const GROWTH_MAX: f64 = 3.9;
 /// Largest multiple of the initial window at the start.
 const SCALE_MAX: f64 = 6.0;
-/// A queue of this share of the round trip ends the start-up on a long path.
-const QUEUE: f64 = 1.0625;
+/// Round trips that are longer by this show a queue, which ends the start-up on a long path...
+const QUEUE: Excess = Excess { share: 1.0 / 16.0, least: Duration::from_millis(5) };
+/// ...and by this, one that may have begun to build. Until it has shown itself, or has not, no more is sent than
+/// arrives: at four times that a twentieth of a round trip is a fifth of all that the path holds.
+const HINT: Excess = Excess { share: 1.0 / 64.0, least: Duration::from_millis(2) };
+/// All ACKs of this part of a round trip must say so: one that its receiver delayed says nothing.
+const RUN: u32 = 32;
 /// BBRStartupFullBwThresh and BBRStartupFullBwCnt.
 const FULL_GROWTH: f64 = 1.25;
 const FULL_ROUNDS: u32 = 3;
 /// BBRStartupFullLossCnt: fewer losses in a round say nothing.
-const LOSSES_MIN: f64 = 6.0;
+pub(super) const LOSSES_MIN: f64 = 6.0;
 /// Loss must exceed that at lower rates by this much, and by three standard deviations, to be an overflow.
-const OVERFLOW: f64 = 0.1;
+pub(super) const OVERFLOW: f64 = 0.1;
 /// Who finds so much loss from the beginning may have come into a crowd, and grows by less.
 const CROWDED: f64 = 0.1;
 const CROWDED_GROWTH: f64 = 1.6;
@@ -46,6 +53,34 @@ impl Tally {
     }
 }
 
+/// By how much a round trip exceeds the least.
+#[derive(Clone, Copy, Debug)]
+struct Excess {
+    share: f64,
+    least: Duration,
+}
+
+impl Excess {
+    fn is_met(&self, rtt: Duration, min_rtt: Duration) -> bool {
+        rtt > min_rtt.mul_f64(1.0 + self.share) + self.least
+    }
+}
+
+/// ACKs in a row that say the same.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    since: Option<Time>,
+}
+
+impl Run {
+    /// Whether all have said so for this long; a single ACK never has.
+    fn lasts(&mut self, now: Time, says: bool, span: Duration) -> bool {
+        let since = self.since.filter(|_| says);
+        self.since = since.or(says.then_some(now));
+        since.is_some_and(|since| now >= since + span)
+    }
+}
+
 /// What start-up has seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Startup {
@@ -59,6 +94,13 @@ pub(super) struct Startup {
     is_full_round: bool,
     /// A queue was seen.
     has_queue: bool,
+    queue: Run,
+    hint: Run,
+    /// A hint holds the rate back until then; the next one counts a round trip later.
+    held_until: Option<Time>,
+    /// Bytes per second that are sent meanwhile, at least.
+    held_rate: f64,
+    is_held: bool,
     min_rtt: Duration,
 }
 
@@ -74,9 +116,36 @@ pub(super) enum Full {
 }
 
 impl Startup {
-    pub(super) fn on_rtt(&mut self, rtt: Duration, min_rtt: Duration) {
+    pub(super) fn on_handshake(&mut self, rtt: Duration) {
+        self.min_rtt = rtt;
+    }
+
+    /// A round trip of a segment, sent while `paced` bytes per second are. Delays by the receiver, who waits for
+    /// more where there is none, are all that a flight shows that the application limited.
+    pub(super) fn on_rtt(
+        &mut self,
+        now: Time,
+        rtt: Duration,
+        min_rtt: Duration,
+        is_app_limited: bool,
+        paced: f64,
+    ) {
         self.min_rtt = min_rtt;
-        self.has_queue |= rtt.as_secs_f64() > QUEUE * min_rtt.as_secs_f64() + 0.005;
+        let exceeds = |excess: Excess| !is_app_limited && excess.is_met(rtt, min_rtt);
+        let span = min_rtt / RUN;
+        self.has_queue |= self.queue.lasts(now, exceeds(QUEUE), span);
+        let has_hint = self.hint.lasts(now, exceeds(HINT), span) && self.is_long();
+        if has_hint && self.held_until.is_none_or(|until| now >= until + min_rtt) {
+            self.held_until = Some(now + min_rtt);
+            self.held_rate = paced / (2.0 * self.growth());
+        }
+        self.is_held = has_hint && self.held_until.is_some_and(|until| now < until);
+    }
+
+    /// A queue may just have begun to build. Some: bytes per second to send until that is known, or what
+    /// arrives, if that is more. About half of what was sent a round trip ago: early rates are underestimated.
+    pub(super) fn held_rate(&self) -> Option<f64> {
+        self.is_held.then_some(self.held_rate)
     }
 
     /// The round trip is longer than start-up waits for.
@@ -217,15 +286,48 @@ mod tests {
         assert_eq!(startup.on_fates(0.0, 3.0, 300.0), Some(Full::Overflow));
     }
 
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    /// Start-up on a path of 600 ms that has seen these round trips, one each 10 ms, at 8 MB/s.
+    fn after(rtts: impl IntoIterator<Item = u64>) -> Startup {
+        let mut startup = Startup::default();
+        startup.on_handshake(ms(600));
+        for (tick, rtt) in (100..).zip(rtts) {
+            startup.on_rtt(Time::from_nanos(tick * 10_000_000), ms(rtt), ms(600), false, 8e6);
+        }
+        startup
+    }
+
     #[test]
     fn long_paths_grow_faster_until_a_queue_shows() {
-        let ms = Duration::from_millis;
-        let mut startup = Startup::default();
-        startup.on_rtt(ms(40), ms(40));
-        assert_eq!((startup.growth(), startup.initial_windows()), (2.0, 1.0));
-        startup.on_rtt(ms(600), ms(600));
-        assert_eq!((startup.growth(), startup.initial_windows().round()), (4.0, 6.0));
-        startup.on_rtt(ms(800), ms(600));
-        assert_eq!(startup.growth(), 2.0);
+        let mut short = Startup::default();
+        short.on_handshake(ms(40));
+        assert_eq!((short.growth(), short.initial_windows()), (2.0, 1.0));
+        let long = after([600]);
+        assert_eq!((long.growth(), long.initial_windows().round()), (GROWTH_MAX, 6.0));
+        let full = after([600, 650, 660, 670]);
+        assert_eq!((full.growth(), full.on_queue()), (2.0, Some(Full::Queue)));
+    }
+
+    #[test]
+    fn a_single_late_ack_is_no_queue_nor_are_many_while_the_application_has_no_more() {
+        assert_eq!(after([600, 700, 600, 700, 600, 700]).on_queue(), None);
+        assert_eq!(after([600, 700, 600, 700, 600, 700]).held_rate(), None);
+        let mut chat = after([600]);
+        for tick in 200..300 {
+            chat.on_rtt(Time::from_nanos(tick * 10_000_000), ms(700), ms(600), true, 8e6);
+        }
+        assert_eq!((chat.on_queue(), chat.held_rate()), (None, None));
+    }
+
+    #[test]
+    fn a_hint_of_a_queue_holds_the_rate_for_a_round_trip_at_most() {
+        assert_eq!(after([600, 615, 615]).held_rate(), None, "not for long enough");
+        let held = after([600, 615, 615, 615]);
+        assert_eq!((held.held_rate(), held.on_queue()), (Some(4e6 / GROWTH_MAX), None));
+        assert_eq!(after([600, 615, 615, 615, 600]).held_rate(), None, "it was none");
+        assert_eq!(after([615; 70]).held_rate(), None, "it is not ours");
     }
 }
