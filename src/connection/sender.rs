@@ -276,9 +276,10 @@ impl Sender {
         self.una >= self.buffer.end()
     }
 
-    /// Takes SEG.WND if the segment is not older than the last one that set it (RFC 9293 3.10.7.4).
+    /// Takes SEG.WND if the segment is not older than the last one that set it (RFC 9293 3.10.7.4). Beyond it, one
+    /// that acknowledges something new is never older, though its own bytes may have been sent before.
     pub(super) fn update_window(&mut self, seq: u64, ack: u64, window: u64) {
-        if self.wl1 < seq || (self.wl1 == seq && self.wl2 <= ack) {
+        if self.una < ack || self.wl1 < seq || (self.wl1 == seq && self.wl2 <= ack) {
             self.wnd = window;
             self.max_wnd = self.max_wnd.max(window);
             self.wl1 = seq;
