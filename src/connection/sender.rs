@@ -58,6 +58,15 @@ pub(super) struct Probe {
     pub(super) is_retransmission: bool,
 }
 
+/// A timer ran out and took so many `segments` for lost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guess {
+    pub(super) at: Time,
+    /// The loss rate before.
+    pub(super) rate: LossRate,
+    pub(super) segments: u64,
+}
+
 /// What the loss timer is set for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LossTimer {
@@ -153,8 +162,8 @@ pub(super) struct Sender {
     /// Found lost by the timer: the controller hears of it with the next ACK.
     pub(super) unreported: Found,
     pub(super) loss_rate: LossRate,
-    /// When a probe timer took what was in flight for lost, and the rate before.
-    pub(super) guessed: Option<(Time, LossRate)>,
+    /// What a timer took for lost that may only be late.
+    pub(super) guessed: Option<Guess>,
     pub(super) corruption: Corruption,
     /// How long segments are cut: as `mss`, or shorter where bits flip.
     pub(super) size: SegmentSize,
