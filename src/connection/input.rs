@@ -267,7 +267,7 @@ impl Connection {
         self.time_wait_until = now + 2 * super::MSL;
         // Deviates from RFC 9293 3.10.7.4, where the last ACK leaves once: see `docs/design.md`.
         // One in a hundred may be left asking: whoever closed last hears nothing more once we are gone.
-        self.farewells = self.snd.loss_rate.worthwhile_copies_of(2) - 1;
+        self.farewells = self.snd.loss_rate.farewells() - 1;
     }
 }
 

@@ -14,6 +14,9 @@ const PRIOR: f32 = 4.5;
 /// From here on loss is heavy; below, a second copy is not worth its bytes.
 const HEAVY: f32 = 0.2;
 
+/// Below this a loss is a queue's now and then.
+const LOSSY: f32 = 0.01;
+
 /// So many transmissions say something of the path.
 const MEASURED: f32 = 16.0;
 /// RFC 8899's MAX_PROBES, where losses are rare; and what is enough, where nothing arrives.
@@ -49,6 +52,13 @@ impl LossRate {
     /// another round trip.
     pub(super) fn worthwhile_copies_of(self, segments: u32) -> u32 {
         self.copies_until(0.02 / segments.max(1) as f32)
+    }
+
+    /// Transmissions of a last ACK, which nobody repeats unasked once its process is gone: a second one is worth its
+    /// few bytes wherever anything is lost, and on a lossy path one in a hundred may be missing.
+    pub(super) fn farewells(self) -> u32 {
+        let least = if self.probability() >= LOSSY { 2 } else { 1 };
+        self.worthwhile_copies_of(2).max(least)
     }
 
     fn copies_until(self, missing: f32) -> u32 {
