@@ -14,7 +14,7 @@ const PRIOR: f32 = 4.5;
 /// From here on loss is heavy; below, a second copy is not worth its bytes.
 const HEAVY: f32 = 0.2;
 
-/// Below this a loss is a queue's now and then.
+/// Below this, copies and patience for the sake of loss are not worth their cost.
 const LOSSY: f32 = 0.01;
 
 /// So many transmissions say something of the path.
@@ -57,7 +57,7 @@ impl LossRate {
     /// Transmissions of a last ACK, which nobody repeats unasked once its process is gone: a second one is worth its
     /// few bytes wherever anything is lost, and on a lossy path one in a hundred may be missing.
     pub(super) fn farewells(self) -> u32 {
-        let least = if self.probability() >= LOSSY { 2 } else { 1 };
+        let least = if self.is_lossy() { 2 } else { 1 };
         self.worthwhile_copies_of(2).max(least)
     }
 
@@ -66,6 +66,11 @@ impl LossRate {
             return 1;
         }
         (missing.ln() / self.probability().min(0.95).ln()).ceil() as u32
+    }
+
+    /// More is lost than a queue drops now and then.
+    pub(super) fn is_lossy(self) -> bool {
+        self.probability() >= LOSSY
     }
 
     /// Enough was sent to know it.
