@@ -61,8 +61,10 @@ impl Connection {
         self.check_reset(now, segment, seq, proof)?;
         let was_silent = self.snd.is_silent(now);
         self.snd.liveness.hears_aside = segment.is_probe_or_echo();
-        self.note_heard(now, segment, seq);
         self.process_ack(now, segment, seq)?;
+        // Not before: with an ACK that cannot be true it is not the peer that was heard (RFC 5961 5), and whoever
+        // else sent it must not choose the timestamps that are too old (RFC 7323 5.3).
+        self.note_heard(now, segment, seq);
         self.hear_path(now, segment, was_silent);
         self.process_data(now, segment, seq, ce);
         self.process_fin(now, segment, seq);
@@ -265,7 +267,7 @@ impl Connection {
         self.time_wait_until = now + 2 * super::MSL;
         // Deviates from RFC 9293 3.10.7.4, where the last ACK leaves once: see `docs/design.md`.
         // One in a hundred may be left asking: whoever closed last hears nothing more once we are gone.
-        self.farewells = self.snd.loss_rate.worthwhile_copies_of(2) - 1;
+        self.farewells = self.snd.loss_rate.farewells() - 1;
     }
 }
 

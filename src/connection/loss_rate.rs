@@ -14,6 +14,9 @@ const PRIOR: f32 = 4.5;
 /// From here on loss is heavy; below, a second copy is not worth its bytes.
 const HEAVY: f32 = 0.2;
 
+/// Below this, copies and patience for the sake of loss are not worth their cost.
+const LOSSY: f32 = 0.01;
+
 /// So many transmissions say something of the path.
 const MEASURED: f32 = 16.0;
 /// RFC 8899's MAX_PROBES, where losses are rare; and what is enough, where nothing arrives.
@@ -51,11 +54,23 @@ impl LossRate {
         self.copies_until(0.02 / segments.max(1) as f32)
     }
 
+    /// Transmissions of a last ACK, which nobody repeats unasked once its process is gone: a second one is worth its
+    /// few bytes wherever anything is lost, and on a lossy path one in a hundred may be missing.
+    pub(super) fn farewells(self) -> u32 {
+        let least = if self.is_lossy() { 2 } else { 1 };
+        self.worthwhile_copies_of(2).max(least)
+    }
+
     fn copies_until(self, missing: f32) -> u32 {
         if !self.is_heavy() {
             return 1;
         }
         (missing.ln() / self.probability().min(0.95).ln()).ceil() as u32
+    }
+
+    /// More is lost than a queue drops now and then.
+    pub(super) fn is_lossy(self) -> bool {
+        self.probability() >= LOSSY
     }
 
     /// Enough was sent to know it.

@@ -149,6 +149,9 @@ const LAST_ACK_SILENCE: std::time::Duration = std::time::Duration::from_secs(60)
 const LINGER_MIN: std::time::Duration = std::time::Duration::from_millis(200);
 const LINGER_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// Of [`Connection::fin_patience`].
+const FIN_PATIENCE_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
 impl Connection {
     fn new(now: Time, config: Arc<Config>, identity: Identity, state: State) -> Self {
         let snd = Sender::new(now, &config, &identity);
@@ -398,6 +401,19 @@ impl Connection {
     #[must_use]
     pub fn linger(&self) -> std::time::Duration {
         (3 * self.snd.pto()).clamp(LINGER_MIN, LINGER_MAX)
+    }
+
+    /// How much longer a process that ends with its connection should stay for the peer's FIN, where that is all that
+    /// is missing: nobody else would answer it. Where something is lost, as long as the peer takes to send it again.
+    #[must_use]
+    pub fn fin_patience(&self) -> Option<std::time::Duration> {
+        let srtt = self.snd.rtt.srtt();
+        let again = if self.snd.loss_rate.is_lossy() {
+            srtt + 2 * recovery::MAX_ACK_DELAY
+        } else {
+            std::time::Duration::ZERO
+        };
+        (self.state == State::FinWait2).then(|| (2 * srtt + again).min(FIN_PATIENCE_MAX))
     }
 
     /// Bytes taken by `write` so far.

@@ -8,7 +8,7 @@ use super::loss_rate::LossRate;
 use super::prr::Prr;
 use super::resent::Why;
 use super::segment_size::PACKET_HEADERS;
-use super::sender::{Cause, Episode, Found, LossTimer, Sender, Undo};
+use super::sender::{Cause, Episode, Found, Guess, LossTimer, Sender, Undo};
 use super::sent::Delivery;
 use crate::time::Time;
 
@@ -262,11 +262,9 @@ impl Sender {
                 LossTimer::Probe => {
                     self.probe_due = true;
                     self.probe_count += 1;
-                    let outstanding = self.board.outstanding_segments() as u64;
-                    if outstanding >= GUESS_MIN {
-                        self.guessed.get_or_insert((now, self.loss_rate));
-                    }
-                    self.loss_rate.on_lost(outstanding);
+                    let segments = self.board.outstanding_segments() as u64;
+                    self.guessed.get_or_insert(Guess { at: now, rate: self.loss_rate, segments });
+                    self.loss_rate.on_lost(segments);
                 }
                 LossTimer::Retransmission => self.on_retransmission_timeout(now),
             },
@@ -275,11 +273,12 @@ impl Sender {
         self.arm_loss_timer(now);
     }
 
-    /// SND.UNA advanced for the first time since a probe timer ran out. If what was sent before is answered, and nothing
+    /// SND.UNA advanced for the first time since a timer ran out. If what was sent before is answered, and nothing
     /// is missing, the answer was late and no loss: a queue that grows must not be met with copies.
     pub(super) fn check_guess(&mut self, echo_ms: Option<u64>, is_whole: bool) {
-        let Some((at, rate)) = self.guessed.take() else { return };
-        if is_whole && echo_ms.is_some_and(|echo| echo < at.as_millis()) {
+        let Some(Guess { at, rate, segments }) = self.guessed.take() else { return };
+        let is_late = is_whole && echo_ms.is_some_and(|echo| echo < at.as_millis());
+        if is_late && segments >= GUESS_MIN {
             self.loss_rate = rate;
         }
     }
@@ -289,8 +288,12 @@ impl Sender {
         let answered = now - self.last_heard < ANSWERED.max(8 * self.rtt.srtt());
         self.backoff = (self.backoff + 1).min(if answered { BACKOFF_ANSWERED } else { BACKOFF_MAX });
         let event = self.event();
+        let is_silent = (self.episode.is_none() || self.guessed.is_some()) && self.board.sacked() == 0;
+        let guess = self.guessed.unwrap_or(Guess { at: now, rate: self.loss_rate, segments: 0 });
+        let guess = Guess { segments: GUESS_MIN, ..guess }; // all, and their probe: no single loss explains that
         let (bytes, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
-        self.guessed = None; // it is known now: what the timer finds is lost, or its episode is undone
+        // Within another episode, and where some was held, it is known by now: what the timer finds is lost.
+        self.guessed = Some(guess).filter(|_| is_silent);
         let remaining = self.settle_losses(now, segments);
         self.board.excuse(bytes - bytes * remaining / segments.max(1));
         let is_first = self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1;

@@ -264,7 +264,13 @@ impl Scoreboard {
                             entry.start = una;
                         }
                     }
-                    Fate::Lost => self.lost.push_front(una),
+                    Fate::Lost => {
+                        // In the place of its entry, lest an ACK for each byte of it make the list as long.
+                        if self.lost.front() == Some(&covered.start) {
+                            self.lost.pop_front();
+                        }
+                        self.lost.push_front(una);
+                    }
                     Fate::Sacked => {}
                 }
                 self.outstanding_segments += usize::from(covered.fate == Fate::Outstanding);

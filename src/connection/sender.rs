@@ -58,6 +58,15 @@ pub(super) struct Probe {
     pub(super) is_retransmission: bool,
 }
 
+/// A timer ran out and took so many `segments` for lost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guess {
+    pub(super) at: Time,
+    /// The loss rate before.
+    pub(super) rate: LossRate,
+    pub(super) segments: u64,
+}
+
 /// What the loss timer is set for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LossTimer {
@@ -153,8 +162,8 @@ pub(super) struct Sender {
     /// Found lost by the timer: the controller hears of it with the next ACK.
     pub(super) unreported: Found,
     pub(super) loss_rate: LossRate,
-    /// When a probe timer took what was in flight for lost, and the rate before.
-    pub(super) guessed: Option<(Time, LossRate)>,
+    /// What a timer took for lost that may only be late.
+    pub(super) guessed: Option<Guess>,
     pub(super) corruption: Corruption,
     /// How long segments are cut: as `mss`, or shorter where bits flip.
     pub(super) size: SegmentSize,
@@ -276,9 +285,10 @@ impl Sender {
         self.una >= self.buffer.end()
     }
 
-    /// Takes SEG.WND if the segment is not older than the last one that set it (RFC 9293 3.10.7.4).
+    /// Takes SEG.WND if the segment is not older than the last one that set it (RFC 9293 3.10.7.4). Beyond it, one
+    /// that acknowledges something new is never older, though its own bytes may have been sent before.
     pub(super) fn update_window(&mut self, seq: u64, ack: u64, window: u64) {
-        if self.wl1 < seq || (self.wl1 == seq && self.wl2 <= ack) {
+        if self.una < ack || self.wl1 < seq || (self.wl1 == seq && self.wl2 <= ack) {
             self.wnd = window;
             self.max_wnd = self.max_wnd.max(window);
             self.wl1 = seq;

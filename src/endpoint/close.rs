@@ -65,6 +65,9 @@ impl Endpoint {
             closing_result(connection, now, &mut fin_deadline)
         });
         let result = result.or_else(|error| self.cut_off(id, error));
+        if result.is_ok() {
+            self.stay_for_fin(id, deadline)?;
+        }
         self.linger_here(linger, deadline)?;
         self.retire(linger)?;
         result
@@ -142,6 +145,23 @@ impl Endpoint {
         }
         self.shared.leave(core);
         Err(error)
+    }
+
+    /// All of ours is acknowledged. The program may end with its close, so the peer's FIN, if it is on its way, is
+    /// waited for and answered: within the limit, and for no longer than [`View::fin_patience`].
+    fn stay_for_fin(&self, id: ConnId, deadline: Option<Time>) -> Result<(), CallError> {
+        let patience = self.shared.lock()?.mux.connection(id).and_then(View::fin_patience);
+        let Some(patience) = patience else { return Ok(()) };
+        let left = deadline.map_or(patience, |deadline| patience.min(deadline - udp::now()));
+        let wait = Wait { wanted: Wanted::Silence, flag: &self.flag, limit: Some(left), kind: Kind::Close };
+        let has_come = |core: &mut Core, _| {
+            let patience = core.mux.connection(id).and_then(View::fin_patience);
+            patience.is_none().then_some(Ok(()))
+        };
+        match self.shared.wait(wait, has_come) {
+            Ok(()) | Err(CallError::TimedOut | CallError::Interrupted) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Without an I/O thread nobody answers later: stays, within the limit, for the peer's repeated FINs.

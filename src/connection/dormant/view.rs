@@ -99,6 +99,14 @@ impl<'a> View<'a> {
     }
 
     #[must_use]
+    pub fn fin_patience(self) -> Option<Duration> {
+        match self {
+            View::Awake(connection) => connection.fin_patience(),
+            View::Dormant(_) => None,
+        }
+    }
+
+    #[must_use]
     pub const fn bytes_written(self) -> u64 {
         match self {
             View::Awake(connection) => connection.bytes_written(),

@@ -20,4 +20,10 @@ impl Scoreboard {
             (self.in_flight, self.sacked, self.lost_bytes, self.outstanding_segments)
         );
     }
+
+    /// Entries of the list of what is lost, stale ones included.
+    #[cfg(test)]
+    pub(in crate::connection) fn lost_entries(&self) -> usize {
+        self.lost.len()
+    }
 }

@@ -69,6 +69,22 @@ fn simultaneous_close_passes_closing() {
 }
 
 #[test]
+fn only_a_fin_that_is_missing_is_worth_waiting_for_and_longer_where_something_is_lost() {
+    let mut solo = client(Peer::Extension);
+    assert_eq!(solo.conn.fin_patience(), None);
+    solo.conn.close(solo.now);
+    solo.output();
+    assert_eq!(solo.conn.fin_patience(), None, "our own is");
+    solo.gets_ack();
+    let srtt = solo.conn.snd.rtt.srtt();
+    assert_eq!(solo.conn.fin_patience(), Some(2 * srtt));
+    solo.conn.snd.loss_rate.on_lost(1);
+    assert_eq!(solo.conn.fin_patience(), Some(3 * srtt + ms(50)));
+    assert_eq!(solo.gets_fin().len(), 2, "and then the last ACK leaves twice");
+    assert_eq!(solo.conn.fin_patience(), None);
+}
+
+#[test]
 fn a_fin_that_acknowledges_ours_skips_fin_wait_2() {
     let mut solo = client(Peer::Plain);
     solo.conn.finish(solo.now);

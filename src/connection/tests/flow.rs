@@ -79,6 +79,25 @@ fn window_probes_back_off_to_a_minute_towards_a_plain_peer_though_it_answers() {
 }
 
 #[test]
+fn the_window_is_that_of_the_ack_that_tells_most_though_what_it_came_with_was_sent_again() {
+    for peer in PEERS {
+        let mut solo = Solo::client(&Config::default(), peer);
+        solo.conn.write(solo.now, &pattern(5_000, 1)).unwrap();
+        let before = solo.segment();
+        assert!(!solo.output().is_empty());
+        // What follows a lost segment, then that one again: by now our bytes have arrived, and nobody reads them.
+        solo.gets(&Segment { seq: solo.seq(5), payload: b"later", ..before });
+        let again = Segment { window: 3, payload: b"first", ..solo.segment() };
+        solo.gets(&again);
+        assert!(solo.conn.is_acked() && solo.conn.readable_bytes() == 10);
+        let window = 3 << solo.conn.snd.shift;
+        solo.conn.write(solo.now, &pattern(50_000, 1)).unwrap();
+        let sent: usize = solo.output().iter().map(|s| s.segment().payload.len()).sum();
+        assert!(sent <= window, "{peer:?}: {sent} bytes into a window of {window}");
+    }
+}
+
+#[test]
 fn a_bare_fin_is_taken_though_the_window_is_shut() {
     let mut pair = Pair::connected(&Config { recv_buffer: 60_000, ..Config::default() });
     pair.b.reads = false;

@@ -306,3 +306,17 @@ fn the_receiver_reports_duplicates_first_and_holes_newest_first() {
     assert_eq!(blocks, [(-10, -5), (30, 35), (10, 15)]);
     assert_eq!(answer[0].segment().flags, Flags::ACK);
 }
+
+/// A handshake of small packets tells nothing of how long full segments take on a thin link: timers run out, and the
+/// answers are late, not lost. Copies for the sake of a loss that never was would fill the link.
+#[test]
+fn what_timers_took_for_lost_is_taken_back_when_the_answer_was_only_late() {
+    let mut solo = Solo::client(&windowed(), Peer::Extension);
+    solo.conn.write(solo.now, &pattern(3 * MSS, 1)).unwrap();
+    let (before, left) = (solo.conn.snd.loss_rate, solo.segment());
+    assert_eq!(solo.output().len(), 3);
+    solo.run(ms(300));
+    assert!(solo.conn.snd.rto_count > 0 && solo.conn.snd.loss_rate.is_heavy());
+    solo.gets(&Segment { ack: solo.una(MSS as i64), ..left });
+    assert!(!solo.conn.snd.loss_rate.is_heavy(), "{before:?} -> {:?}", solo.conn.snd.loss_rate);
+}

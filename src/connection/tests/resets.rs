@@ -131,6 +131,21 @@ fn old_timestamps_are_dropped_and_acknowledged_and_do_not_poison() {
 }
 
 #[test]
+fn a_timestamp_beside_an_ack_that_cannot_be_true_does_not_poison() {
+    let mut solo = client(Peer::Plain);
+    let good = solo.ts;
+    for ack in [1 << 20, 1u32.wrapping_neg() << 26] {
+        solo.ts = good + 1_000_000;
+        let forged = Segment { ack: solo.una(0) + ack, payload: b"evil", ..solo.segment() };
+        solo.gets(&forged);
+        solo.ts = good;
+        let before = solo.conn.readable_bytes();
+        solo.gets_data(b"true");
+        assert_eq!(solo.conn.readable_bytes(), before + 4);
+    }
+}
+
+#[test]
 fn a_segment_without_the_agreed_timestamps_is_dropped_an_rst_is_exempt() {
     let mut solo = client(Peer::Plain);
     let bare = Segment { options: Options::default(), payload: b"x", ..solo.segment() };

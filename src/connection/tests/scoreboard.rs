@@ -238,6 +238,17 @@ fn a_flight_that_is_too_long_for_the_path_is_cut_in_one_pass() {
 }
 
 #[test]
+fn a_lost_segment_that_is_acknowledged_byte_by_byte_is_listed_once() {
+    let (mut board, now) = board_of(3);
+    assert_eq!(board.mark_longer_lost(4, None), 3);
+    for una in 2..=25 {
+        board.acknowledge(una, &mut board.delivery(now, ms(1), None));
+        assert!(board.lost_entries() <= 3, "{} entries at {una}", board.lost_entries());
+        assert_eq!(board.next_lost(10, None), Some((una, (una - 1) / 10 * 10 + 11)));
+    }
+}
+
+#[test]
 fn what_was_thought_lost_takes_its_place_among_what_is_in_flight_by_time() {
     let (mut board, start) = board_of(6);
     let now = start + ms(100);
