@@ -138,6 +138,20 @@ impl Poller {
         })
     }
 
+    /// Sleeps for `length` whatever arrives, then says what is ready; only a wake ends the sleep sooner.
+    ///
+    /// # Errors
+    /// Only what the kernel says of broken arguments; none is expected.
+    pub fn nap(&self, length: Duration) -> io::Result<Ready> {
+        match ppoll(
+            &mut [libc::pollfd { fd: self.wake.fd(), events: libc::POLLIN, revents: 0 }],
+            Some(length),
+        ) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => self.wait(Some(Duration::ZERO)),
+        }
+    }
+
     /// Makes the current or the next wait return. Async-signal-safe; takes no lock; never blocks.
     pub fn wake(&self) {
         self.wake.signal();
@@ -416,6 +430,32 @@ mod tests {
         poller.watch_socket(Interest::Read).unwrap();
         poller.socket.receive(&mut ReceiveBatch::new()).unwrap();
         assert!(!is_readable(&poller, 0));
+    }
+
+    #[test]
+    fn a_nap_is_not_ended_by_what_arrives_but_by_a_wake_and_misses_neither() {
+        let poller = poller();
+        send_to(&poller, poller.socket.local_addr());
+        let (start, length) = (now(), Duration::from_millis(5));
+        assert_eq!(poller.nap(length).unwrap(), Ready { readable: true, ..NOTHING });
+        assert!(now() - start >= length);
+        poller.wake();
+        let start = now();
+        assert_eq!(poller.nap(SECOND * 10).unwrap(), Ready { readable: true, wake: true, ..NOTHING });
+        assert!(now() - start < SECOND);
+    }
+
+    #[test]
+    fn a_new_interest_reaches_who_waits_with_the_old_one() {
+        let poller = poller();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| poller.wait(Some(SECOND * 10)).unwrap());
+            while poller.state().waiting == 0 {
+                thread::yield_now();
+            }
+            poller.watch_socket(Interest::ReadWrite).unwrap();
+            assert!(waiter.join().unwrap().wake);
+        });
     }
 
     #[test]
