@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar};
 use std::time::Duration;
 
+use super::moderation::Moderation;
 use super::mux::{self, ConnId, Mux, event};
 use super::presence::Presence;
 use super::trace::Trace;
@@ -56,10 +57,12 @@ pub(super) enum Wanted {
 impl Wanted {
     /// How long a call for it leaves the socket alone, if it need not wait.
     pub(super) const fn glance(self) -> Duration {
-        match self {
-            Self::Condition { mask: event::WRITABLE, .. } => GLANCE_FOR_ROOM,
-            _ => GLANCE,
-        }
+        if self.is_room() { GLANCE_FOR_ROOM } else { GLANCE }
+    }
+
+    /// It is a call that writes.
+    pub(super) const fn is_room(self) -> bool {
+        matches!(self, Self::Condition { mask: event::WRITABLE, .. })
     }
 
     pub(super) fn holds(self, mux: &Mux) -> bool {
@@ -100,6 +103,7 @@ pub(super) struct Core {
     /// When the driver last looked at the clock: a clock read for each thing that follows adds up.
     pub(super) driven_at: Time,
     pub(super) presence: Presence,
+    pub(super) moderation: Moderation,
     /// When the seat was last left, and in how many calls of the application one waited.
     pub(super) left_at: Time,
     pub(super) turns: u64,
@@ -139,6 +143,7 @@ impl Core {
             seat: Seat::Free,
             driven_at: Time::ZERO,
             presence: Presence::default(),
+            moderation: Moderation::default(),
             left_at: Time::ZERO,
             turns: 0,
             driver_wants: None,
@@ -220,6 +225,7 @@ impl Core {
                     bytes: row.bytes,
                 });
                 self.mux.handle_rows(now, arrived);
+                self.moderation.on_arrivals(now, self.batch.buffers_filled());
                 // Fewer than one call can bring: nothing more waits.
                 self.receive_again = self.batch.is_full();
             }

@@ -19,6 +19,7 @@ mod driver;
 mod half_open;
 mod key;
 mod loans;
+mod moderation;
 pub mod mux;
 mod open;
 mod presence;

@@ -91,6 +91,9 @@ impl Shared {
             core = self.drive(core, Some(Time::ZERO))?;
             driven = true;
         }
+        if wait.wanted.is_room() {
+            core.moderation.on_write();
+        }
         core = self.glance(core, &wait)?;
         let result = loop {
             let now = udp::now();
@@ -198,9 +201,16 @@ impl Shared {
             self.signals.poller.wait(timeout)
         } else {
             core.sleeping_until = Some(until.unwrap_or(Time::MAX));
+            let nap = core.moderation.nap();
             drop(core);
-            let ready = self.sleep_on_socket(timeout, until);
+            let ready = match nap {
+                Some(nap) => self.signals.poller.nap(timeout.map_or(nap, |timeout| timeout.min(nap))),
+                None => self.sleep_on_socket(timeout, until),
+            };
             core = self.lock()?;
+            if nap.is_some() && !ready.as_ref().is_ok_and(|ready| ready.readable) {
+                core.moderation.on_vain_nap();
+            }
             core.sleeping_until = None;
             ready
         };

@@ -125,6 +125,12 @@ impl ReceiveBatch {
         })
     }
 
+    /// How many buffers came filled: as many as datagrams, unless GRO has merged some.
+    #[must_use]
+    pub const fn buffers_filled(&self) -> usize {
+        self.filled
+    }
+
     /// Every buffer that was offered is filled: more may wait.
     #[must_use]
     pub const fn is_full(&self) -> bool {

@@ -38,11 +38,26 @@ pub enum Interest {
     ReadWrite,
 }
 
-/// An epoll set of one UDP socket, one timer and one wake-up; itself a descriptor that others can poll.
+impl Interest {
+    const fn events(self) -> libc::c_short {
+        match self {
+            Self::Nothing => 0,
+            Self::Read => libc::POLLIN,
+            Self::ReadWrite => libc::POLLIN | libc::POLLOUT,
+        }
+    }
+}
+
+/// One UDP socket, one timer and one wake-up to wait for, with a descriptor that others can poll.
 ///
 /// Level-triggered throughout. All methods may be called from any thread.
+///
+/// The socket is in an epoll set only for those who asked for the descriptor. To be in one costs a walk over the wait
+/// queue, with its lock, for each datagram that arrives and for each that the interface has sent, whether anybody
+/// sleeps or not; ppoll(2) costs a little more per sleep and nothing in between.
 #[derive(Debug)]
 pub struct Poller {
+    /// For others; `wait` does without it.
     epoll: OwnedFd,
     timer: OwnedFd,
     wake: WakeFd,
@@ -55,6 +70,10 @@ struct State {
     /// When the timer will fire; `Time::MAX` when it is not set.
     armed: Time,
     interest: Interest,
+    /// Others poll the descriptor, so the socket is in the epoll set.
+    is_shared: bool,
+    /// Threads in `wait`, which look for what was of interest when they went there.
+    waiting: u32,
 }
 
 const SOCKET: u64 = 0;
@@ -69,11 +88,11 @@ impl Poller {
     pub fn new(socket: Arc<UdpSocket>) -> io::Result<Self> {
         let (epoll, timer) = (sys::epoll()?, sys::timerfd(CLOCK)?);
         let wake = WakeFd::new()?;
-        let state = Mutex::new(State { armed: Time::MAX, interest: Interest::Nothing });
+        let state = State { armed: Time::MAX, interest: Interest::Read, is_shared: false, waiting: 0 };
+        let state = Mutex::new(state);
         let poller = Self { epoll, timer, wake, socket, state };
         poller.control(libc::EPOLL_CTL_ADD, poller.timer.as_raw_fd(), libc::EPOLLIN, TIMER)?;
         poller.control(libc::EPOLL_CTL_ADD, poller.wake.fd(), libc::EPOLLIN, WAKE)?;
-        poller.watch_socket(Interest::Read)?;
         Ok(poller)
     }
 
@@ -85,28 +104,52 @@ impl Poller {
     /// # Errors
     /// Only what the kernel says of broken arguments; none is expected.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Ready> {
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 3];
-        let count = match epoll_wait(self.fd(), &mut events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-            result => result?,
+        let interest = {
+            let mut state = self.state();
+            state.waiting += 1;
+            state.interest
         };
-        let mut ready = Ready::default();
-        for event in &events[..count] {
-            let has = |mask: libc::c_int| event.events & mask as u32 != 0;
-            match event.u64 {
-                SOCKET => {
-                    ready.readable = has(libc::EPOLLIN);
-                    ready.writable = has(libc::EPOLLOUT);
-                    ready.error = has(libc::EPOLLERR | libc::EPOLLHUP);
-                }
-                TIMER => {
-                    ready.timer = true;
-                    self.disarm_fired();
-                }
-                _ => ready.wake = true,
-            }
+        let entry = |fd, events| libc::pollfd { fd, events, revents: 0 };
+        let mut polled = [
+            // A negative descriptor is passed over.
+            entry(
+                if interest == Interest::Nothing { -1 } else { self.socket.as_raw_fd() },
+                interest.events(),
+            ),
+            entry(self.timer.as_raw_fd(), libc::POLLIN),
+            entry(self.wake.fd(), libc::POLLIN),
+        ];
+        let result = ppoll(&mut polled, timeout);
+        self.state().waiting -= 1;
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Ready::default()),
+            result => result?,
         }
-        Ok(ready)
+        let [socket, timer, wake] = polled.map(|entry| entry.revents);
+        if timer != 0 {
+            self.disarm_fired();
+        }
+        Ok(Ready {
+            readable: socket & libc::POLLIN != 0,
+            writable: socket & libc::POLLOUT != 0,
+            error: socket & (libc::POLLERR | libc::POLLHUP) != 0,
+            timer: timer != 0,
+            wake: wake != 0,
+        })
+    }
+
+    /// Sleeps for `length` whatever arrives, then says what is ready; only a wake ends the sleep sooner.
+    ///
+    /// # Errors
+    /// Only what the kernel says of broken arguments; none is expected.
+    pub fn nap(&self, length: Duration) -> io::Result<Ready> {
+        match ppoll(
+            &mut [libc::pollfd { fd: self.wake.fd(), events: libc::POLLIN, revents: 0 }],
+            Some(length),
+        ) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => self.wait(Some(Duration::ZERO)),
+        }
     }
 
     /// Makes the current or the next wait return. Async-signal-safe; takes no lock; never blocks.
@@ -145,26 +188,23 @@ impl Poller {
         Ok(())
     }
 
-    /// Changes what of the socket makes the poller ready; no system call when it is so already.
+    /// Changes what of the socket makes the poller ready; no system call when it is so already. Who waits with the old
+    /// interest is woken.
     ///
     /// # Errors
     /// When the kernel is out of memory for the epoll set.
     pub fn watch_socket(&self, interest: Interest) -> io::Result<()> {
         let mut state = self.state();
-        let operation = match (state.interest, interest) {
-            (old, new) if old == new => return Ok(()),
-            (Interest::Nothing, _) => libc::EPOLL_CTL_ADD,
-            // Not an empty mask: epoll reports errors even so.
-            (_, Interest::Nothing) => libc::EPOLL_CTL_DEL,
-            _ => libc::EPOLL_CTL_MOD,
-        };
-        let events = match interest {
-            Interest::Nothing => 0,
-            Interest::Read => libc::EPOLLIN,
-            Interest::ReadWrite => libc::EPOLLIN | libc::EPOLLOUT,
-        };
-        self.control(operation, self.socket.as_raw_fd(), events, SOCKET)?;
+        if state.interest == interest {
+            return Ok(());
+        }
+        if state.is_shared {
+            self.watch_in_epoll(state.interest, interest)?;
+        }
         state.interest = interest;
+        if state.waiting > 0 {
+            self.wake.signal();
+        }
         Ok(())
     }
 
@@ -172,13 +212,33 @@ impl Poller {
     /// Only poll it: it stays this object's own.
     #[must_use]
     pub fn fd(&self) -> RawFd {
+        let mut state = self.state();
+        if !state.is_shared {
+            match self.watch_in_epoll(Interest::Nothing, state.interest) {
+                Ok(()) => state.is_shared = true,
+                Err(error) => log::warn!("cannot watch the socket: {error}"),
+            }
+        }
         self.epoll.as_raw_fd()
+    }
+
+    fn watch_in_epoll(&self, old: Interest, new: Interest) -> io::Result<()> {
+        let operation = match (old, new) {
+            (Interest::Nothing, Interest::Nothing) => return Ok(()),
+            (Interest::Nothing, _) => libc::EPOLL_CTL_ADD,
+            // Not an empty mask: epoll reports errors even so.
+            (_, Interest::Nothing) => libc::EPOLL_CTL_DEL,
+            _ => libc::EPOLL_CTL_MOD,
+        };
+        // The bits of poll and of epoll are the same.
+        self.control(operation, self.socket.as_raw_fd(), new.events().into(), SOCKET)
     }
 
     fn control(&self, operation: libc::c_int, fd: RawFd, events: libc::c_int, token: u64) -> io::Result<()> {
         let mut event = libc::epoll_event { events: events as u32, u64: token };
         // SAFETY: `event` is live and the kernel copies it.
-        sys::check(unsafe { libc::epoll_ctl(self.fd(), operation, fd, &raw mut event) }).map(drop)
+        sys::check(unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd, &raw mut event) })
+            .map(drop)
     }
 
     /// Takes the firing out of the timer, so that it is not reported again.
@@ -201,6 +261,7 @@ impl Poller {
 
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        let _ = self.fd(); // from now on it tells
         self.epoll.as_fd()
     }
 }
@@ -256,18 +317,23 @@ fn ppoll_then_epoll_wait(
     events: &mut [libc::epoll_event],
     timeout: Option<Duration>,
 ) -> io::Result<usize> {
+    ppoll(&mut [libc::pollfd { fd: epoll, events: libc::POLLIN, revents: 0 }], timeout)?;
+    let capacity = events.len() as libc::c_int;
+    // SAFETY: the kernel writes at most `capacity` events.
+    let count = sys::check(unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), capacity, 0) })?;
+    Ok(count as usize)
+}
+
+/// `poll` with a timeout in nanoseconds.
+fn ppoll(polled: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos() as libc::c_long,
     });
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    let mut poll = libc::pollfd { fd: epoll, events: libc::POLLIN, revents: 0 };
-    // SAFETY: one live pollfd; the timeout is null or lives above; no mask.
-    sys::check(unsafe { libc::ppoll(&raw mut poll, 1, timeout, ptr::null()) })?;
-    let capacity = events.len() as libc::c_int;
-    // SAFETY: the kernel writes at most `capacity` events.
-    let count = sys::check(unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), capacity, 0) })?;
-    Ok(count as usize)
+    let count = polled.len() as libc::nfds_t;
+    // SAFETY: `count` live entries; the timeout is null or lives above; no mask.
+    sys::check(unsafe { libc::ppoll(polled.as_mut_ptr(), count, timeout, ptr::null()) }).map(drop)
 }
 
 #[cfg(test)]
@@ -364,6 +430,32 @@ mod tests {
         poller.watch_socket(Interest::Read).unwrap();
         poller.socket.receive(&mut ReceiveBatch::new()).unwrap();
         assert!(!is_readable(&poller, 0));
+    }
+
+    #[test]
+    fn a_nap_is_not_ended_by_what_arrives_but_by_a_wake_and_misses_neither() {
+        let poller = poller();
+        send_to(&poller, poller.socket.local_addr());
+        let (start, length) = (now(), Duration::from_millis(5));
+        assert_eq!(poller.nap(length).unwrap(), Ready { readable: true, ..NOTHING });
+        assert!(now() - start >= length);
+        poller.wake();
+        let start = now();
+        assert_eq!(poller.nap(SECOND * 10).unwrap(), Ready { readable: true, wake: true, ..NOTHING });
+        assert!(now() - start < SECOND);
+    }
+
+    #[test]
+    fn a_new_interest_reaches_who_waits_with_the_old_one() {
+        let poller = poller();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| poller.wait(Some(SECOND * 10)).unwrap());
+            while poller.state().waiting == 0 {
+                thread::yield_now();
+            }
+            poller.watch_socket(Interest::ReadWrite).unwrap();
+            assert!(waiter.join().unwrap().wake);
+        });
     }
 
     #[test]
