@@ -31,13 +31,13 @@ static const char usage[] =
     "  --mtu N          largest UDP payload (1472; 0: discover)\n"
     "  --buffer BYTES   send and receive buffer (what the library takes by itself)\n"
     "  --no-thread      no I/O thread\n"
-    "  --copy           rtcp_send() and rtcp_recv() instead of making and checking the bytes where the library keeps them";
+    "  --in-place       make and check the bytes where the library keeps them: rtcp_reserve(), rtcp_peek()";
 
 static struct {
     const char *words[1], *listen, *to, *arrivals;
     int64_t bytes, seconds, window, mtu, buffer;
     int cc;
-    bool no_gso, no_crc, no_thread, copy;
+    bool no_gso, no_crc, no_thread, in_place;
 } opt = { .bytes = -1, .window = -1, .mtu = 1472 };
 
 static rtcp_handle handle, connection; /* what a signal wakes */
@@ -68,8 +68,8 @@ static void parse(int argc, char **argv)
             opt.no_crc = true;
         else if (cli_flag("--no-thread"))
             opt.no_thread = true;
-        else if (cli_flag("--copy"))
-            opt.copy = true;
+        else if (cli_flag("--in-place"))
+            opt.in_place = true;
         else if (!cli_value("--listen", &opt.listen) && !cli_value("--to", &opt.to) && !cli_cc(&opt.cc)
                  && !cli_value("--log-arrivals", &opt.arrivals) && !cli_number("--seconds", 1, 86400, &opt.seconds)
                  && !cli_number("--bytes", 0, INT64_MAX - 8, &opt.bytes) && !cli_number("--window", 1, INT32_MAX, &opt.window)
@@ -220,24 +220,24 @@ static bool check(struct check *c, const unsigned char *p, size_t len)
 static rtcp_ssize send_some(uint64_t at, uint64_t most, uint64_t length)
 {
     void *place = block;
-    rtcp_ssize rc = opt.copy ? BLOCK : rtcp_reserve(handle, &place);
+    rtcp_ssize rc = opt.in_place ? rtcp_reserve(handle, &place) : BLOCK;
     if (rc < 0)
         return rc;
     size_t len = most < (uint64_t)rc ? (size_t)most : (size_t)rc;
     fill(place, len, at, length);
-    rc = opt.copy ? rtcp_send(handle, block, len) : rtcp_commit(handle, len);
-    return rc == RTCP_OK && !opt.copy ? (rtcp_ssize)len : rc;
+    rc = opt.in_place ? rtcp_commit(handle, len) : rtcp_send(handle, block, len);
+    return rc == RTCP_OK && opt.in_place ? (rtcp_ssize)len : rc;
 }
 
 /* Checks the next bytes that arrive. Returns how many there were, 0 at the end of the stream, or an error code. */
 static rtcp_ssize check_some(struct check *c, bool *right)
 {
     const void *place = block;
-    rtcp_ssize rc = opt.copy ? rtcp_recv(connection, block, sizeof block) : rtcp_peek(connection, &place);
+    rtcp_ssize rc = opt.in_place ? rtcp_peek(connection, &place) : rtcp_recv(connection, block, sizeof block);
     if (rc <= 0)
         return rc;
     *right = check(c, place, (size_t)rc);
-    int done = opt.copy ? RTCP_OK : rtcp_consume(connection, (size_t)rc);
+    int done = opt.in_place ? rtcp_consume(connection, (size_t)rc) : RTCP_OK;
     return done == RTCP_OK ? rc : done;
 }
 
