@@ -2,7 +2,7 @@
 """librtcp, kernel TCP and other transports side by side in one run: one stream, every byte made and checked by the programs
 themselves; CPU seconds and context switches of both ends as the kernel counts them. Needs `make -C c-examples`.
 
-    benches/fast_path.py [loopback] [veth] [--linkemu DIR] [--peers DIR] [--bytes N] [--runs 5]
+    benches/fast_path.py [loopback] [veth] [--linkemu DIR] [--peers DIR] [--bytes N] [--runs 5] [--only NAME,NAME]
 
 Markdown on stdout. `veth`: two namespaces, MTU 1500, no offloads, so that nothing larger crosses: a wire's bound; needs root.
 LINKEMU: linkemu's folder, for tcp_xfer and udp_limit; PEERS: a folder with bin/NAME that takes the same command line."""
@@ -33,7 +33,8 @@ fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, request)
 def contestants(options):
     """Name, program, flags."""
     ours = options.perf
-    rows = [("librtcp", ours, []), ("librtcp cubic", ours, ["--cc", "cubic"]), ("librtcp, no GSO", ours, ["--no-gso"])]
+    rows = [("librtcp", ours, []), ("librtcp in place", ours, ["--in-place"]),
+            ("librtcp cubic", ours, ["--cc", "cubic"]), ("librtcp, no GSO", ours, ["--no-gso"])]
     if options.linkemu:
         tcp = options.linkemu / "target/release/tcp_xfer"
         rows += [(f"kernel TCP {cc}", tcp, ["--cc", cc]) for cc in ("cubic", "bbr")]
@@ -42,7 +43,8 @@ def contestants(options):
             rows += [(name, options.peers / "bin" / name, []), (f"{name}, no GSO", options.peers / "bin" / name, ["--no-gso"])]
             if name == "msquic":
                 rows.pop()  # has no such switch
-    return [row for row in rows if row[1].exists()]
+    wanted = options.only.split(",") if options.only else [name for name, _, _ in rows]
+    return [row for row in rows if row[1].exists() and row[0] in wanted]
 
 
 def inside(place, end):
@@ -146,6 +148,7 @@ def main():
     parser.add_argument("--peers", type=Path, default=os.environ.get("PEERS"))
     parser.add_argument("--bytes", type=int, default=4 << 30)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", help="contestants, by their names in the table")
     target = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target"))
     parser.add_argument("--perf", type=Path, default=target / "c-examples/rtcp_perf", help="our program")
     options = parser.parse_args()

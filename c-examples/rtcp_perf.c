@@ -30,13 +30,14 @@ static const char usage[] =
     "  --no-crc         no CRC-32C\n"
     "  --mtu N          largest UDP payload (1472; 0: discover)\n"
     "  --buffer BYTES   send and receive buffer (what the library takes by itself)\n"
-    "  --no-thread      no I/O thread";
+    "  --no-thread      no I/O thread\n"
+    "  --in-place       make and check the bytes where the library keeps them: rtcp_reserve(), rtcp_peek()";
 
 static struct {
     const char *words[1], *listen, *to, *arrivals;
     int64_t bytes, seconds, window, mtu, buffer;
     int cc;
-    bool no_gso, no_crc, no_thread;
+    bool no_gso, no_crc, no_thread, in_place;
 } opt = { .bytes = -1, .window = -1, .mtu = 1472 };
 
 static rtcp_handle handle, connection; /* what a signal wakes */
@@ -67,6 +68,8 @@ static void parse(int argc, char **argv)
             opt.no_crc = true;
         else if (cli_flag("--no-thread"))
             opt.no_thread = true;
+        else if (cli_flag("--in-place"))
+            opt.in_place = true;
         else if (!cli_value("--listen", &opt.listen) && !cli_value("--to", &opt.to) && !cli_cc(&opt.cc)
                  && !cli_value("--log-arrivals", &opt.arrivals) && !cli_number("--seconds", 1, 86400, &opt.seconds)
                  && !cli_number("--bytes", 0, INT64_MAX - 8, &opt.bytes) && !cli_number("--window", 1, INT32_MAX, &opt.window)
@@ -153,11 +156,28 @@ static uint64_t get_word(const unsigned char *p)
            | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
 }
 
-/* Makes one block of the stream from word `word` on; `length` counts the payload alone. */
-static void fill(uint64_t word, uint64_t length)
+/* Words that a loop takes at once: compilers make vector instructions of a loop whose length they know. */
+#define GROUP 8
+
+/* Makes the `len` bytes of the stream from byte `at` on; `length` counts the payload alone. */
+static void fill(unsigned char *p, size_t len, uint64_t at, uint64_t length)
 {
-    for (size_t i = 0; i < BLOCK; i += 8, word++)
-        put_word(block + i, word == 0 ? length : word - 1);
+    while (len > 0) {
+        if (at % 8 == 0 && len >= 8 * GROUP && at > 0) {
+            uint64_t word = at / 8 - 1;
+            size_t whole = len / (8 * GROUP) * (8 * GROUP);
+            for (const unsigned char *end = p + whole; p < end; p += 8 * GROUP, word += GROUP)
+                for (size_t i = 0; i < GROUP; i++)
+                    put_word(p + 8 * i, word + i);
+            at += whole;
+            len -= whole;
+            continue;
+        }
+        uint64_t word = at < 8 ? length : at / 8 - 1;
+        *p++ = (unsigned char)(word >> (8 * (at % 8)));
+        at++;
+        len--;
+    }
 }
 
 struct check {
@@ -169,13 +189,15 @@ static bool check(struct check *c, const unsigned char *p, size_t len)
 {
     uint64_t wrong = 0;
     while (len > 0) {
-        if (c->seen % 8 == 0 && len >= 8 && c->seen > 0) { /* whole words, the fast way */
-            uint64_t word = c->seen / 8 - 1;
-            size_t whole = len / 8 * 8;
-            for (size_t i = 0; i < whole; i += 8, word++)
-                wrong |= get_word(p + i) ^ word;
+        if (c->seen % 8 == 0 && len >= 8 * GROUP && c->seen > 0) { /* whole words, the fast way */
+            uint64_t word = c->seen / 8 - 1, differ[GROUP] = { 0 };
+            size_t whole = len / (8 * GROUP) * (8 * GROUP);
+            for (const unsigned char *end = p + whole; p < end; p += 8 * GROUP, word += GROUP)
+                for (size_t i = 0; i < GROUP; i++)
+                    differ[i] |= get_word(p + 8 * i) ^ (word + i);
+            for (size_t i = 0; i < GROUP; i++)
+                wrong |= differ[i];
             c->seen += whole;
-            p += whole;
             len -= whole;
             continue;
         }
@@ -194,6 +216,31 @@ static bool check(struct check *c, const unsigned char *p, size_t len)
 
 /* ---- the two ends ---- */
 
+/* Sends the next bytes of the stream, at most `most` of them. Returns how many, or an error code. */
+static rtcp_ssize send_some(uint64_t at, uint64_t most, uint64_t length)
+{
+    void *place = block;
+    rtcp_ssize rc = opt.in_place ? rtcp_reserve(handle, &place) : BLOCK;
+    if (rc < 0)
+        return rc;
+    size_t len = most < (uint64_t)rc ? (size_t)most : (size_t)rc;
+    fill(place, len, at, length);
+    rc = opt.in_place ? rtcp_commit(handle, len) : rtcp_send(handle, block, len);
+    return rc == RTCP_OK && opt.in_place ? (rtcp_ssize)len : rc;
+}
+
+/* Checks the next bytes that arrive. Returns how many there were, 0 at the end of the stream, or an error code. */
+static rtcp_ssize check_some(struct check *c, bool *right)
+{
+    const void *place = block;
+    rtcp_ssize rc = opt.in_place ? rtcp_peek(connection, &place) : rtcp_recv(connection, block, sizeof block);
+    if (rc <= 0)
+        return rc;
+    *right = check(c, place, (size_t)rc);
+    int done = opt.in_place ? rtcp_consume(connection, (size_t)rc) : RTCP_OK;
+    return done == RTCP_OK ? rc : done;
+}
+
 static int perf_send(const struct endpoint *to)
 {
     rtcp_stats st = { 0 };
@@ -208,12 +255,8 @@ static int perf_send(const struct endpoint *to)
         rc = rtcp_poll(handle, RTCP_EVENT_CONNECTED, -1);
     double handshake = seconds() - start;
     while (rc >= 0 && sent < end && (sent == 0 || seconds() < until)) {
-        size_t len = end - sent < BLOCK ? (size_t)(end - sent) : BLOCK;
-        fill(sent / 8, opt.seconds > 0 ? UNTIL_END : (uint64_t)opt.bytes);
-        rc = rtcp_send(handle, block, len);
-        if (rc >= 0 && (size_t)rc < len)
-            rc = rtcp_send(handle, block + rc, len - (size_t)rc); /* says why it was cut short */
-        sent += len;
+        rc = send_some(sent, end - sent, opt.seconds > 0 ? UNTIL_END : (uint64_t)opt.bytes);
+        sent += rc > 0 ? (uint64_t)rc : 0; /* if it was cut short, the next call says why */
     }
     if (rc >= 0)
         rc = rtcp_finish(handle);
@@ -269,11 +312,12 @@ static int perf_recv(const struct endpoint *at)
     }
     if (rc >= 0)
         rc = accept_one();
-    while (rc >= 0 && (rc = rtcp_recv(connection, block, sizeof block)) > 0) {
+    bool right = true;
+    while (rc >= 0 && (rc = check_some(&c, &right)) > 0) {
         last = seconds();
         if (start == 0)
             start = last;
-        if (!check(&c, block, (size_t)rc)) {
+        if (!right) {
             fprintf(stderr, "error: payload mismatch before byte %" PRIu64 "\n", c.seen - 8);
             return 1;
         }

@@ -162,6 +162,16 @@ impl AckPolicy {
         self.scraps %= SEGMENT_MIN;
     }
 
+    /// An ACK leaves next, whatever else arrives in order at this moment.
+    pub(super) const fn only_counts(&self) -> bool {
+        self.now && self.quick >= QUICK_ACKS && self.repairing == 0
+    }
+
+    /// `n` segments not cut short, while [`only_counts`](Self::only_counts).
+    pub(super) const fn count_whole(&mut self, n: u32) {
+        self.segments += n;
+    }
+
     fn note_repair(&mut self, now: Time, urgency: Urgency, rtt: Duration) {
         if urgency != Urgency::Usual {
             self.repairing = 2;

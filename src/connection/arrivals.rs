@@ -66,7 +66,12 @@ impl Arrivals {
             self.end_round(rtt, elapsed);
             self.round_began = now;
         }
-        self.segments = self.segments.saturating_add(1);
+        self.count(1);
+    }
+
+    /// `n` more of them at the moment of the last one, with its echo.
+    pub(super) const fn count(&mut self, n: u32) {
+        self.segments = self.segments.saturating_add(n);
     }
 
     fn end_round(&mut self, rtt: Duration, elapsed: Duration) {

@@ -25,13 +25,32 @@ impl Connection {
     /// A segment for this connection; `datagram`: the bytes it was parsed from. Its integrity is checked
     /// here. `ce`: the datagram was marked "congestion experienced".
     pub fn handle_segment(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8], ce: bool) {
+        self.handle_row(now, segment, datagram, &[], ce);
+    }
+
+    /// [`handle_segment`](Self::handle_segment), and `rest` are datagrams that came in one piece with this one, each but
+    /// the last of its length. Says how many bytes of `rest` it has dealt with too: whole datagrams, perhaps none.
+    pub fn handle_row(
+        &mut self,
+        now: Time,
+        segment: &Segment<'_>,
+        datagram: &[u8],
+        rest: &[u8],
+        ce: bool,
+    ) -> usize {
         log::trace!("{} < {}", self.identity, segment.display_relative(self.irs(), self.identity.iss));
+        let mut more = 0;
         let outcome = match self.state {
-            State::Closed | State::Listen => return,
+            State::Closed | State::Listen => return 0,
             State::SynSent => self.handle_in_syn_sent(now, segment, datagram),
-            _ => self
-                .take_expected(now, segment, datagram, ce)
-                .or_else(|Unexpected| self.handle_in_other_states(now, segment, datagram, ce)),
+            _ => match self.take_expected(now, segment, datagram, ce) {
+                Ok(()) if !ce => {
+                    more = self.take_run(now, segment, datagram, rest);
+                    Ok(())
+                }
+                Ok(()) => Ok(()),
+                Err(Unexpected) => self.handle_in_other_states(now, segment, datagram, ce),
+            },
         };
         match outcome {
             Ok(()) => self.note_activity(now),
@@ -39,6 +58,7 @@ impl Connection {
             Err(Discard) => self.packets.dropped += 1,
         }
         self.after(now);
+        more
     }
 
     /// RFC 9293 3.10.7.4, "Other States": all but CLOSED, LISTEN and SYN-SENT.

@@ -41,6 +41,7 @@ mod recent_min;
 mod recovery;
 mod resent;
 mod rope;
+mod run;
 mod scoreboard;
 mod segment_size;
 mod send_buffer;

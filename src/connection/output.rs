@@ -1,6 +1,6 @@
 //! The next datagrams: one visible order of priorities.
 
-use super::chunks::Chunk;
+use super::chunks::{Chunk, Reason};
 use super::handshake::{syn_ack_flags, syn_integrity, syn_options};
 use super::pmtud::Question;
 use super::{Connection, IntegrityMode, State};
@@ -284,6 +284,9 @@ impl Connection {
             if size < batch.segment_size {
                 break; // a shorter one ends a GSO batch
             }
+            if batch.count == 1 && chunk.reason == Reason::New {
+                self.emit_run(now, begin, (header_len, flags), max_segments, &mut batch, out);
+            }
         }
         if batch.count == 0 {
             return None;
@@ -293,6 +296,37 @@ impl Connection {
         self.rcv.acks.on_data_sent();
         self.opening.confirm_at = None;
         Some(batch)
+    }
+
+    /// More segments as the one at `begin`, which has just been sent, as many as may leave without a question.
+    fn emit_run(
+        &mut self,
+        now: Time,
+        begin: usize,
+        (header_len, flags): (usize, Flags),
+        max_segments: usize,
+        batch: &mut Batch,
+        out: &mut Vec<u8>,
+    ) {
+        let (size, integrity) = (batch.segment_size, self.integrity());
+        let len = (size - header_len) as u64;
+        let most = max_segments.min(BATCH_BYTES_MAX / size).saturating_sub(1) as u64;
+        let (count, sent_before) = (most.min(self.snd.run(now, len)), batch.count);
+        out.reserve(size * count as usize);
+        for _ in 0..count {
+            let chunk = self.snd.next_of_run(len);
+            if self.snd.is_ect(chunk) != batch.ect {
+                break;
+            }
+            let place = out.len();
+            out.extend_from_within(begin..begin + header_len);
+            self.finish_chunk(place, flags, chunk, integrity, out);
+            self.snd.on_sent_of_run(now, chunk);
+            batch.count += 1;
+        }
+        if batch.count > sent_before {
+            self.snd.on_run_sent(now, (batch.count - sent_before) * len);
+        }
     }
 
     /// Bytes of data in `chunk`: its sequence space without the FIN.

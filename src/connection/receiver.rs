@@ -123,6 +123,11 @@ impl Receiver {
         self.buffer.sack_blocks(max, |start, end| push(start, end + u64::from(fin_at == Some(end))));
     }
 
+    /// The peer's FIN came before what it follows.
+    pub(super) const fn awaits_fin(&self) -> bool {
+        self.fin_at.is_some()
+    }
+
     /// True once: the FIN is next in order.
     pub(super) fn take_fin(&mut self) -> bool {
         if self.fin_received || self.fin_at != Some(self.buffer.nxt()) {
@@ -167,7 +172,7 @@ impl Receiver {
     }
 
     /// New bytes came: the window grows with what arrives while holes keep it from the application.
-    fn widen_behind_holes(&mut self, now: Time, bytes: usize, rtt: Duration) {
+    pub(super) fn widen_behind_holes(&mut self, now: Time, bytes: usize, rtt: Duration) {
         let held = Held {
             readable: self.buffer.readable() as u64,
             span: self.buffer.highest() - self.buffer.read_to(),

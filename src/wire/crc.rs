@@ -10,6 +10,7 @@ use super::{SeqNum, has_extension};
 
 /// Where the CRC stands: the extension is always the first option, so the place is fixed.
 const CRC_FIELD: Range<usize> = 26..30;
+const SEQUENCE_FIELD: Range<usize> = 4..8;
 /// No header with the extension is shorter, and both fields that the CRC leaves out are in it.
 const HEAD_BYTES: usize = 32;
 /// Public on purpose: K tells incarnations and directions apart, it is not a secret.
@@ -72,6 +73,19 @@ pub fn crc_ok(bytes: &[u8], key: u32) -> bool {
     crc.update(body);
     let crc = (crc.finalize() & 0xffff_ffff) as u32 ^ key;
     head[CRC_FIELD] == crc.to_be_bytes()
+}
+
+/// Whether `next` begins with `header`, which has the extension, as the segment `seq` of the same row does: nothing but
+/// the number and the integrity fields, whose truth is another question, may differ.
+#[must_use]
+pub fn is_continued_by(header: &[u8], next: &[u8], seq: SeqNum) -> bool {
+    let is_alike =
+        |range: Range<usize>| header.get(range.clone()).is_some_and(|a| next.get(range) == Some(a));
+    is_alike(0..SEQUENCE_FIELD.start)
+        && next.get(SEQUENCE_FIELD) == Some(&seq.get().to_be_bytes())
+        && is_alike(SEQUENCE_FIELD.end..CHECKSUM_FIELD.start)
+        && is_alike(CHECKSUM_FIELD.end..CRC_FIELD.start)
+        && is_alike(CRC_FIELD.end..header.len())
 }
 
 /// K, the key of the CRC in one direction of one connection.

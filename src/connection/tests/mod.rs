@@ -22,6 +22,7 @@ mod pmtud;
 mod pmtud_plain;
 mod recovery;
 mod resets;
+mod run;
 mod scoreboard;
 mod seed_link;
 mod solo;

@@ -145,6 +145,14 @@ impl Solo {
         self.gets_marked_bytes(&emit(segment, integrity), ce)
     }
 
+    /// The same, without asking for an answer.
+    pub(super) fn gets_quietly(&mut self, segment: &Segment<'_>) {
+        let integrity = self.conn.keys.map_or(Integrity::Checksum, |(_, key)| Integrity::Crc { key });
+        let datagram = emit(segment, integrity);
+        let segment = Segment::parse(&datagram).expect("well-formed");
+        self.conn.handle_segment(self.now, &segment, &datagram, false);
+    }
+
     /// Delivers `segment` sealed by someone without this connection's state.
     pub(super) fn gets_stateless(&mut self, segment: &Segment<'_>) -> Vec<Sent> {
         let has_extension = segment.options.ext.is_some();

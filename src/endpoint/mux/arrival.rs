@@ -100,7 +100,7 @@ impl Mux {
         let mut ports = None;
         let mut rest = Some(row.bytes); // an empty datagram is one too
         while let Some(bytes) = rest {
-            let (datagram, after) = bytes.split_at(row.stride.max(1).min(bytes.len()));
+            let (datagram, mut after) = bytes.split_at(row.stride.max(1).min(bytes.len()));
             rest = Some(after).filter(|after| !after.is_empty());
             if !is_plausible {
                 self.past.packets_dropped += 1;
@@ -117,7 +117,10 @@ impl Mux {
                 }
             }
             match *last {
-                Some((_, id)) => self.handle_mapped(now, id, &arrival, last),
+                Some((_, id)) => {
+                    after = &after[self.handle_mapped(now, id, &arrival, after, last)..];
+                    rest = Some(after).filter(|after| !after.is_empty());
+                }
                 None => self.handle_unmapped(now, self.key_of(&arrival), &arrival),
             }
         }
@@ -173,8 +176,16 @@ impl Mux {
         Key::new(peer, arrival.segment.dst_port, arrival.segment.src_port)
     }
 
-    fn handle_mapped(&mut self, now: Time, id: ConnId, arrival: &Arrival<'_>, last: &mut Last) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
+    /// `after`: what came in one piece with it. Says how many bytes of that are dealt with too.
+    fn handle_mapped(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        arrival: &Arrival<'_>,
+        after: &[u8],
+        last: &mut Last,
+    ) -> usize {
+        let Some(slot) = self.slots.get_mut(id) else { return 0 };
         // The application has not yet read to the end, but the peer may already come again.
         if arrival.is_opening()
             && arrival.is_intact()
@@ -184,17 +195,19 @@ impl Mux {
             slot.is_mapped = false;
             self.keys.remove(&key);
             self.free_if_over(id);
-            return self.handle_syn(now, key, arrival, Some(after));
+            self.handle_syn(now, key, arrival, Some(after));
+            return 0;
         }
         if slot.life.absorbs(arrival.segment, arrival.datagram) {
             self.past.packets_dropped += 1;
-            return;
+            return 0;
         }
-        slot.connection().handle_segment(now, arrival.segment, arrival.datagram, arrival.ce);
+        let more = slot.connection().handle_row(now, arrival.segment, arrival.datagram, after, arrival.ce);
         // Once it is over the key may lead elsewhere.
         if matches!(slot.connection().state(), State::Closed | State::TimeWait) {
             self.end_row(now, last);
         }
+        more
     }
 
     /// RFC 9293 section 3.10.7.1, CLOSED STATE, and 3.10.7.2, LISTEN STATE, behind the tables.
