@@ -88,7 +88,7 @@ fn sixteen_flows_on_a_tenth_of_a_bdp_keep_their_loss_bounded() {
     for stagger in [0, 60, 80, 100, 120, 140] {
         let (later, in_all) = loss_of_sixteen(ms(stagger));
         println!("{stagger} ms apart: {later:.4} lost after the start-ups, {in_all:.4} with them");
-        assert!(later <= 0.30 && in_all <= 0.35, "{stagger} ms apart: {later:.4}, in all {in_all:.4} lost");
+        assert!(later <= 0.25 && in_all <= 0.33, "{stagger} ms apart: {later:.4}, in all {in_all:.4} lost");
     }
 }
 
@@ -144,7 +144,7 @@ fn eight_flows_of_ours_share_alike() {
     let mut staggered = [50, 100, 130, 200, 300].map(jain);
     println!("Jain {staggered:.4?}");
     staggered.sort_by(f64::total_cmp);
-    assert!(staggered[2] >= 0.90 && staggered[0] >= 0.5, "Jain's indices {staggered:.4?}");
+    assert!(staggered[2] >= 0.93 && staggered[0] >= 0.8, "Jain's indices {staggered:.4?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub(super) const BETA: f64 = 0.7;
 /// What a round with a mark, or with a loss at a queue, leaves: beside the kernel's CUBIC 0.7 leaves too little.
 const GENTLE_BETA: f64 = 0.8;
 /// What is kept of a flight that was too much (the draft keeps all, and so takes ever more of a queue from CUBIC).
-const PROBE_BETA: f64 = 0.87;
+const PROBE_BETA: f64 = 0.82;
 /// BBR.Headroom: left to others while not probing.
 const HEADROOM: f64 = 0.85;
 
