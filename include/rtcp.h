@@ -994,6 +994,8 @@ int rtcp_flush(rtcp_handle h,
  * Finishes and ends the handle, whatever it returns.
  * Connection of its own socket: waits up to `timeout_ms` (also when RTCP_OPT_IO_TIMEOUT_MS is 0) until every byte is
  * acknowledged. RTCP_OK: all is. RTCP_ETIMEDOUT, RTCP_EINTR: perhaps not, and the connection was reset. Else why it failed.
+ * Then, within `timeout_ms`, it stays for the peer's finish if that is missing: 2 round trips, 3 and 50 ms where packets are
+ * lost, 5 s at most. The program may end with the call, and nobody else would answer the peer.
  * From an event loop: rtcp_finish(), wait for RTCP_EVENT_ACKED, then rtcp_close(h, 0).
  * Connection of a receiver: never waits. Delivery goes on for up to `timeout_ms`; RTCP_EVENT_CLOSED brings the result.
  * Receiver: stops accepting, closes all its connections within `timeout_ms`; RTCP_OK if each delivered everything.

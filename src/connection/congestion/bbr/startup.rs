@@ -216,9 +216,8 @@ impl Startup {
         let spread = mean * (1.0 - mean) * (1.0 / now.total().max(1.0) + 1.0 / before.total().max(1.0));
         let threshold = before.loss() + OVERFLOW + 3.0 * spread.sqrt();
         // Where much is lost anyway, a timeout or a copy's answer tells of many losses at once.
-        let enough =
-            if before.loss() > CROWDED { now.total() >= flight / 2.0 } else { now.lost >= LOSSES_MIN };
-        (enough && now.loss() > threshold).then_some(Full::Overflow)
+        let is_told = before.loss() <= CROWDED || now.total() >= flight / 2.0;
+        (is_told && now.lost >= LOSSES_MIN && now.loss() > threshold).then_some(Full::Overflow)
     }
 
     /// A round has ended with a bandwidth of so many bytes per second.
