@@ -40,6 +40,21 @@ fn accept(server: &Shards, count: usize) -> Vec<ConnId> {
     ids
 }
 
+/// As many clients as it takes to have `least` of them and one on every shard: the kernel chooses by their ports.
+fn clients_on_all(
+    server: &Shards,
+    shards: usize,
+    least: usize,
+) -> (Vec<(Arc<Endpoint>, ConnId)>, Vec<ConnId>) {
+    let (mut clients, mut ids) = (Vec::new(), Vec::new());
+    while ids.len() < least || shards_of(&ids).len() < shards {
+        assert!(ids.len() < 100, "all on {:?}", shards_of(&ids));
+        clients.push(dial_shards(server));
+        ids.extend(accept(server, 1));
+    }
+    (clients, ids)
+}
+
 fn shards_of(ids: &[ConnId]) -> HashSet<usize> {
     ids.iter().map(|id| id.shard()).collect()
 }
@@ -151,9 +166,7 @@ fn the_limit_on_clients_is_one_for_all_shards() {
 #[test]
 fn one_record_at_a_time_still_reaches_every_shard() {
     let server = sharded(2);
-    let clients: Vec<_> = (0..16).map(|_| dial_shards(&server)).collect();
-    let ids = accept(&server, clients.len());
-    assert_eq!(shards_of(&ids).len(), 2);
+    let (clients, ids) = clients_on_all(&server, 2, 16);
     for (client, id) in &clients {
         client.send(*id, b"unread for ever", SECOND).unwrap();
     }
@@ -168,9 +181,7 @@ fn one_record_at_a_time_still_reaches_every_shard() {
 #[test]
 fn an_id_lives_until_the_poll_after_its_last_record_whichever_shard_has_news() {
     let server = sharded(2);
-    let clients: Vec<_> = (0..8).map(|_| dial_shards(&server)).collect();
-    let ids = accept(&server, clients.len());
-    assert_eq!(shards_of(&ids).len(), 2);
+    let (clients, ids) = clients_on_all(&server, 2, 8);
     clients.iter().for_each(|(client, id)| client.abort(*id).unwrap());
     let mut closed = HashSet::new();
     poll_until(&server, 8, |record| {
@@ -237,9 +248,7 @@ fn the_descriptor_says_whether_a_poll_would_find_something() {
 #[test]
 fn a_close_delivers_what_every_shard_has_and_ends_a_poll() {
     let server = sharded(3);
-    let clients: Vec<_> = (0..12).map(|_| dial_shards(&server)).collect();
-    let ids = accept(&server, clients.len());
-    assert_eq!(shards_of(&ids).len(), 3);
+    let (clients, ids) = clients_on_all(&server, 3, 12);
     let data = pattern(300_000);
     for &id in &ids {
         assert!(server.of(id).send(id, &data, NOW).unwrap() > 0);
