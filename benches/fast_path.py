@@ -8,6 +8,7 @@ Markdown on stdout. `veth`: two namespaces, MTU 1500, no offloads, so that nothi
 LINKEMU: linkemu's folder, for tcp_xfer and udp_limit; PEERS: a folder with bin/NAME that takes the same command line."""
 
 import argparse
+import json
 import os
 import socket
 import statistics
@@ -130,15 +131,28 @@ def link_down():
         subprocess.run(["ip", "netns", "del", space], check=False, stderr=subprocess.DEVNULL)
 
 
+def ping_pong(options):
+    """64 bytes there and back between two processes, in turns with plain UDP: medians of the runs."""
+    program, results = options.perf.with_name("rtcp_pingpong"), {}
+    for _ in range(options.runs):
+        for title, flags in (("bare UDP", ["--bare"]), ("librtcp", []), ("librtcp, caller-driven", ["--no-thread"])):
+            address = f"127.0.0.1:{free_port()}"
+            server = subprocess.Popen([program, "serve", "--listen", address, *flags], stdout=subprocess.DEVNULL)
+            time.sleep(0.3)
+            ask = [program, "ask", "--to", address, "--count", "20000", *flags]
+            answer = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S).stdout
+            server.wait(timeout=LIMIT_S)
+            results.setdefault(title, []).append(json.loads(answer.splitlines()[-1]))
+    print(f"\n### Ping-pong, 64 bytes, medians of {options.runs}\n\n| | p50, us | p99, us |\n|---|---:|---:|")
+    for title, runs in results.items():
+        p50, p99 = (statistics.median(run[key] for run in runs) for key in ("p50_us", "p99_us"))
+        print(f"| {title} | {p50:.1f} | {p99:.1f} |", flush=True)
+
+
 def further(options):
-    """Programs that are there only if they are built: each prints its own table."""
-    for name, title in (("rtcp_pingpong", "Ping-pong"), ("rtcp_many", "Handshakes and many connections")):
-        program = options.perf.with_name(name)
-        if program.exists():
-            print(f"\n### {title}\n", flush=True)
-            subprocess.run([program, "bench"], check=False, timeout=10 * LIMIT_S)
-        else:
-            print(f"\n{title}: {name} is not built.")
+    ping_pong(options)
+    print("\n### Many connections\n", flush=True)
+    subprocess.run([sys.executable, HERE / "crowd.py"], check=True, timeout=LIMIT_S)
 
 
 def main():
