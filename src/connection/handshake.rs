@@ -16,8 +16,8 @@ const MSS_DEFAULT: u16 = 536;
 const MSS_MIN: u16 = 216;
 /// SYN-ACK towards a plain peer, which may not answer path-MTU probes.
 const MSS_PLAIN: u16 = 1180;
-/// When a SYN is sent (again), from the first on; then the gap doubles. Deviates from RFC 6298: half of
-/// everything is lost on the links we are for.
+/// When a SYN is sent (again), from the first on. Deviates from RFC 6298, whose gap doubles from a second on: half
+/// of everything is lost on the links we are for.
 const SYN_SCHEDULE_MS: [u64; 6] = [0, 300, 700, 1200, 1800, 2600];
 /// Then so often until this many have left, about ten seconds; then in gaps that double.
 const SYN_GAP: Duration = Duration::from_secs(1);

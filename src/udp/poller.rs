@@ -216,7 +216,9 @@ impl Poller {
         if !state.is_shared {
             match self.watch_in_epoll(Interest::Nothing, state.interest) {
                 Ok(()) => state.is_shared = true,
-                Err(error) => log::warn!("cannot watch the socket: {error}"),
+                Err(error) => log::warn!(
+                    "the descriptor does not tell of datagrams: epoll_ctl: {error}; free kernel memory and ask for it again"
+                ),
             }
         }
         self.epoll.as_raw_fd()
