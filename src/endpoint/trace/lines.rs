@@ -131,22 +131,24 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    /// A disk that takes nothing until the sender is dropped, and what it got.
-    fn disk() -> (mpsc::Sender<()>, Arc<Mutex<String>>, Arc<Lines>) {
+    /// A disk that takes nothing until the sender is dropped, says when it is asked to, and what it got.
+    fn disk() -> (mpsc::Sender<()>, mpsc::Receiver<()>, Arc<Mutex<String>>, Arc<Lines>) {
         let (stuck, until) = mpsc::channel();
+        let (asks, asked) = mpsc::channel();
         let text = Arc::new(Mutex::new(String::new()));
         let disk = Arc::clone(&text);
         let lines = Lines::begin(String::new(), move |lines| {
+            asks.send(()).ok();
             until.recv().ok();
             disk.lock().unwrap().push_str(lines);
             Ok(())
         });
-        (stuck, text, lines.unwrap())
+        (stuck, asked, text, lines.unwrap())
     }
 
     #[test]
     fn all_lines_arrive_in_order_and_settling_waits_for_the_last() {
-        let (stuck, text, lines) = disk();
+        let (stuck, _asked, text, lines) = disk();
         drop(stuck);
         let all: Vec<String> = (0..100_000).map(|n| format!("line {n}\n")).collect();
         all.iter().for_each(|line| assert!(lines.push(line, 1, false)));
@@ -158,9 +160,11 @@ mod tests {
 
     #[test]
     fn while_the_disk_stands_still_lines_wait_up_to_the_limit_and_the_others_are_counted() {
-        let (stuck, text, lines) = disk();
+        let (stuck, asked, text, lines) = disk();
         let line = format!("{}\n", "x".repeat(99));
-        (0..60_000).for_each(|_| assert!(lines.push(&line, 1, true), "and nobody waits"));
+        lines.push(&line, 1, true);
+        asked.recv_timeout(LONG).expect("the first line is written alone");
+        (1..60_000).for_each(|_| assert!(lines.push(&line, 1, true), "and nobody waits"));
         let waiting = lines.lock().text.len();
         assert!(waiting <= WAITING_MAX && waiting > WAITING_MAX - 100, "{waiting}");
         let dropped = lines.lock().dropped;
