@@ -128,10 +128,10 @@ impl Sender {
         }
         let len = chunk.end - chunk.start;
         let data = chunk.end.min(self.buffer.end()) - chunk.start;
-        self.pmtud.on_sent(now, data, self.loss_rate);
+        self.pmtud.on_sent(now, data, 1, self.loss_rate);
         self.note_ecn_sent(now, chunk);
-        self.liveness.on_sent();
-        self.size.on_sent(data);
+        self.liveness.on_sent(1);
+        self.size.on_sent(data, 1);
         let is_new = chunk.start == self.nxt;
         if is_new {
             self.board.on_sent(chunk.start, chunk.end, now);

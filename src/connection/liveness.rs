@@ -84,9 +84,9 @@ impl Liveness {
         self.silence.is_none()
     }
 
-    /// A segment of the stream leaves.
-    pub(super) const fn on_sent(&mut self) {
-        self.transmissions = self.transmissions.saturating_add(1);
+    /// `count` segments of the stream leave.
+    pub(super) const fn on_sent(&mut self, count: u32) {
+        self.transmissions = self.transmissions.saturating_add(count);
     }
 
     /// PROBEs stand for the retransmission timer.

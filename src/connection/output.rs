@@ -311,22 +311,23 @@ impl Connection {
         let (size, integrity) = (batch.segment_size, self.integrity());
         let len = (size - header_len) as u64;
         let most = max_segments.min(BATCH_BYTES_MAX / size).saturating_sub(1) as u64;
-        let (count, sent_before) = (most.min(self.snd.run(now, len)), batch.count);
+        let (count, start) = (most.min(self.snd.run(now, len)), self.snd.nxt);
+        let run = Chunk { start, end: start + count * len, reason: Reason::New };
+        if count == 0 || self.snd.is_ect(run) != batch.ect {
+            return;
+        }
         out.reserve(size * count as usize);
-        for _ in 0..count {
-            let chunk = self.snd.next_of_run(len);
-            if self.snd.is_ect(chunk) != batch.ect {
-                break;
-            }
+        let mut bytes = self.snd.buffer.reader(start);
+        for seq in (start..run.end).step_by(len as usize) {
             let place = out.len();
             out.extend_from_within(begin..begin + header_len);
-            self.finish_chunk(place, flags, chunk, integrity, out);
-            self.snd.on_sent_of_run(now, chunk);
-            batch.count += 1;
+            renumber(&mut out[place..], self.snd.space.wrap(seq), flags);
+            bytes.read(len as usize, |piece| out.extend_from_slice(piece));
+            seal(&mut out[place..], integrity);
+            self.trace_chunk(&out[place..], Reason::New);
         }
-        if batch.count > sent_before {
-            self.snd.on_run_sent(now, (batch.count - sent_before) * len);
-        }
+        self.snd.on_run_sent(now, run, count as u32);
+        batch.count += count;
     }
 
     /// Bytes of data in `chunk`: its sequence space without the FIN.
@@ -355,10 +356,14 @@ impl Connection {
         renumber(&mut out[place..], self.snd.space.wrap(chunk.start), flags);
         self.snd.buffer.copy(chunk.start, len, out);
         seal(&mut out[place..], integrity);
+        self.trace_chunk(&out[place..], chunk.reason);
+    }
+
+    fn trace_chunk(&self, datagram: &[u8], reason: Reason) {
         if log::log_enabled!(log::Level::Trace)
-            && let Ok(segment) = Segment::parse(&out[place..])
+            && let Ok(segment) = Segment::parse(datagram)
         {
-            log::trace!("{} > {}, {:?}", self.identity, self.relative(&segment), chunk.reason);
+            log::trace!("{} > {}, {reason:?}", self.identity, self.relative(&segment));
         }
     }
 

@@ -308,10 +308,10 @@ impl Pmtud {
         self.rung_below().map_or(u64::MAX, |rung| rung.saturating_sub(self.header) as u64)
     }
 
-    /// `len` bytes of the stream leave.
-    pub(super) fn on_sent(&mut self, now: Time, len: u64, rate: LossRate) {
+    /// `count` segments of `len` bytes of the stream leave.
+    pub(super) fn on_sent(&mut self, now: Time, len: u64, count: u32, rate: LossRate) {
         if len > self.watched_above() {
-            self.hole.get_or_insert(Hole::new(now, rate)).misses += 1;
+            self.hole.get_or_insert(Hole::new(now, rate)).misses += count;
         }
     }
 

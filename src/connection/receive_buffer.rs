@@ -76,6 +76,11 @@ impl ReceiveBuffer {
     /// Stores the part of `data` (at `start`) that is new and inside the window.
     pub(super) fn insert(&mut self, start: u64, data: &[u8]) -> Arrival {
         let end = start + data.len() as u64;
+        if start == self.nxt && start < end && end <= self.edge && self.fragments.is_empty() {
+            self.put(start, data);
+            self.nxt = end;
+            return Arrival::InOrder;
+        }
         if data.is_empty() || end <= self.nxt {
             self.dsack = (!data.is_empty()).then_some((start, end)).or(self.dsack);
             return Arrival::Duplicate;

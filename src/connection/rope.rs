@@ -6,7 +6,7 @@
 //! A block can be lent: it changes its owner. Nothing is shared, so nothing can move under the borrower or be
 //! written by two.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 
 /// The first block of a stream: a connection that says little costs little.
 const SMALLEST: usize = 2 << 10;
@@ -46,6 +46,33 @@ impl Block {
     const fn offset(&self, at: u64) -> usize {
         (at - self.start) as usize
     }
+
+    fn held(&self) -> &[u8] {
+        let bytes = self.bytes.as_deref().expect("what was written and is not lent is here");
+        &bytes[..self.size]
+    }
+}
+
+/// The bytes from some address on; their place is looked up once.
+pub(super) struct Reader<'a> {
+    /// What is left of a block, and those that follow it.
+    rest: &'a [u8],
+    blocks: vec_deque::Iter<'a, Block>,
+}
+
+impl Reader<'_> {
+    /// Shows the next `len` bytes, which must have been written, piece by piece.
+    pub(super) fn read(&mut self, len: usize, mut show: impl FnMut(&[u8])) {
+        let mut len = len;
+        while len > 0 {
+            if self.rest.is_empty() {
+                self.rest = self.blocks.next().expect("nobody asks for more than was written").held();
+            }
+            let (piece, rest) = self.rest.split_at(len.min(self.rest.len()));
+            show(piece);
+            (len, self.rest) = (len - piece.len(), rest);
+        }
+    }
 }
 
 /// Bytes that the application looks at in place.
@@ -73,7 +100,16 @@ impl Loan {
 impl Rope {
     /// Stores `data` at address `at`. `first`: where the stream begins that is held.
     pub(super) fn write(&mut self, first: u64, at: u64, data: &[u8]) {
-        self.cover(first, at + data.len() as u64);
+        let end = at + data.len() as u64;
+        // Nearly always: where the last one was stored there is room for this one.
+        if let Some(last) = self.blocks.back_mut().filter(|last| last.start <= at && end <= last.end()) {
+            let offset = last.offset(at);
+            if let Some(bytes) = &mut last.bytes {
+                bytes[offset..offset + data.len()].copy_from_slice(data);
+                return;
+            }
+        }
+        self.cover(first, end);
         let (mut at, mut data) = (at, data);
         let mut index = if data.is_empty() { 0 } else { self.find(at) };
         while !data.is_empty() {
@@ -114,17 +150,17 @@ impl Rope {
     }
 
     /// Shows the `len` bytes from `at`, which must have been written, piece by piece.
-    pub(super) fn read(&self, at: u64, len: usize, mut show: impl FnMut(&[u8])) {
-        let (mut at, mut len) = (at, len);
-        let mut index = self.find(at);
-        while len > 0 {
-            let block = &self.blocks[index];
-            let offset = block.offset(at);
-            let n = len.min(block.size - offset);
-            let bytes = block.bytes.as_deref().expect("what was written and is not lent is here");
-            show(&bytes[offset..offset + n]);
-            (at, len, index) = (at + n as u64, len - n, index + 1);
+    pub(super) fn read(&self, at: u64, len: usize, show: impl FnMut(&[u8])) {
+        if len > 0 {
+            self.reader(at).read(len, show);
         }
+    }
+
+    /// Reads on from `at`, which must have been written, one part after another.
+    pub(super) fn reader(&self, at: u64) -> Reader<'_> {
+        let mut blocks = self.blocks.range(self.find(at)..);
+        let rest = blocks.next().map_or(&[][..], |block| &block.held()[block.offset(at)..]);
+        Reader { rest, blocks }
     }
 
     /// The bytes before `at` are done with.
@@ -261,6 +297,24 @@ mod tests {
         }
         rope.forget(150_000);
         assert_eq!(bytes(&rope, 150_000, 100_000), pattern(150_000, 250_000));
+    }
+
+    #[test]
+    fn what_is_read_on_from_a_place_goes_on_across_blocks() {
+        let mut rope = Rope::default();
+        let end = 300_000;
+        for at in (1..end).step_by(1432) {
+            rope.write(1, at, &pattern(at, at + 1432));
+        }
+        for from in [1, 2048, 2049, 65_537, 100_000] {
+            let (mut reader, mut at) = (rope.reader(from), from);
+            while at + 1432 < end {
+                let mut part = Vec::new();
+                reader.read(1432, |piece| part.extend_from_slice(piece));
+                assert_eq!(part, pattern(at, at + 1432), "{from} {at}");
+                at += 1432;
+            }
+        }
     }
 
     #[test]

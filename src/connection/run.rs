@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Connection;
 use super::ack_policy::Urgency;
-use super::chunks::{Chunk, Reason};
+use super::chunks::Chunk;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use crate::time::Time;
@@ -75,24 +75,16 @@ impl Sender {
         end.saturating_sub(self.nxt).min(by_cwnd).min(self.pacer.budget(now)) / len
     }
 
-    /// The next of a run.
-    pub(super) const fn next_of_run(&self, len: u64) -> Chunk {
-        Chunk { start: self.nxt, end: self.nxt + len, reason: Reason::New }
-    }
-
-    /// It has left.
-    pub(super) fn on_sent_of_run(&mut self, now: Time, chunk: Chunk) {
-        let len = chunk.end - chunk.start;
-        self.pmtud.on_sent(now, len, self.loss_rate);
-        self.note_ecn_sent(now, chunk);
-        self.liveness.on_sent();
-        self.size.on_sent(len);
-        self.board.on_sent(chunk.start, chunk.end, now);
-        self.nxt = chunk.end;
-    }
-
-    /// It was the last one, and they were `bytes` together.
-    pub(super) fn on_run_sent(&mut self, now: Time, bytes: u64) {
+    /// The segments of a run have left: `run`, `count` of them, each as long as the others.
+    pub(super) fn on_run_sent(&mut self, now: Time, run: Chunk, count: u32) {
+        let bytes = run.end - run.start;
+        let len = bytes / u64::from(count);
+        self.pmtud.on_sent(now, len, count, self.loss_rate);
+        self.note_ecn_sent(now, run);
+        self.liveness.on_sent(count);
+        self.size.on_sent(len, count);
+        self.board.on_run_sent(run.start, len, count, now);
+        self.nxt = run.end;
         self.pacer.on_sent(now, bytes);
         self.cc.on_sent(now, bytes, self.board.in_flight());
     }

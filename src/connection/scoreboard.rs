@@ -8,6 +8,7 @@ use super::sent::{Delivery, Fate, Sent, Transmission};
 use crate::time::Time;
 
 mod check;
+mod run;
 
 /// Most records to move for the sake of one cut.
 const SHIFT_MAX: usize = 64;
@@ -115,26 +116,11 @@ impl Scoreboard {
 
     /// New data (or the FIN) left.
     pub(super) fn on_sent(&mut self, start: u64, end: u64, now: Time) {
-        debug_assert!(start < end && self.segments.back().is_none_or(|last| last.end == start));
-        let mut sent = Sent {
-            start,
-            end,
-            sent_at: now,
-            fate: Fate::Outstanding,
-            sacked_to: 0,
-            transmissions: 1,
-            copies: 0,
-            copied_since: now,
-            is_app_limited: false,
-            transmission: 0,
-            delivered: 0,
-            delivered_at: now,
-            first_sent_at: now,
-            tx_in_flight: 0,
-            lost: 0,
-        };
-        self.stamp(&mut sent, now);
-        self.segments.push_back(sent);
+        if self.in_flight == 0 {
+            self.first_sent_at = now;
+            self.delivered_at = now;
+        }
+        self.on_run_sent(start, end - start, 1, now);
     }
 
     /// The segment at `start` left again.
@@ -248,6 +234,11 @@ impl Scoreboard {
 
     /// Everything before `una` is acknowledged.
     pub(super) fn acknowledge(&mut self, una: u64, delivery: &mut Delivery) {
+        self.acknowledge_run(una, delivery);
+        self.acknowledge_each(una, delivery);
+    }
+
+    fn acknowledge_each(&mut self, una: u64, delivery: &mut Delivery) {
         while let Some(front) = self.segments.front_mut() {
             if front.start >= una {
                 break;

@@ -74,9 +74,15 @@ impl SegmentSize {
         self.limit.is_some()
     }
 
-    /// A segment of `len` bytes of payload leaves.
-    pub(super) fn on_sent(&mut self, len: u64) {
-        self.mean += (len as f32 + HEADER - self.mean) / 8.0;
+    /// `count` segments of `len` bytes of payload each leave.
+    pub(super) fn on_sent(&mut self, len: u64, count: u32) {
+        for _ in 0..count {
+            let before = self.mean;
+            self.mean += (len as f32 + HEADER - before) / 8.0;
+            if self.mean == before {
+                break; // so it stays
+            }
+        }
     }
 
     /// `segments` with `bytes` of payload arrived.
@@ -141,7 +147,7 @@ mod tests {
         let (mut corrupt, mut intact) = (0.0, 0.0);
         for _ in 0..segments {
             let len = size.payload() as u64;
-            size.on_sent(len);
+            size.on_sent(len, 1);
             let survival = (-8.0 * errors * (len as f32 + HEADER)).exp();
             corrupt += 1.0 - survival;
             intact += survival;

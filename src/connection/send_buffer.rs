@@ -1,6 +1,6 @@
 //! Bytes from the application until the peer acknowledges them.
 
-use super::rope::{LARGEST, Rope};
+use super::rope::{LARGEST, Reader, Rope};
 
 /// The application's bytes from `base` on, addressed by unwrapped sequence number.
 #[derive(Debug)]
@@ -53,6 +53,11 @@ impl SendBuffer {
     pub(super) fn copy(&self, seq: u64, len: usize, out: &mut Vec<u8>) {
         debug_assert!(self.first() <= seq && seq + len as u64 <= self.end());
         self.rope.read(seq, len, |piece| out.extend_from_slice(piece));
+    }
+
+    /// Reads on from `seq`: for what leaves in one piece.
+    pub(super) fn reader(&self, seq: u64) -> Reader<'_> {
+        self.rope.reader(seq)
     }
 
     /// Lends memory for up to `most` bytes that are to follow, to come back with `append`.

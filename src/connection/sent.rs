@@ -146,6 +146,36 @@ impl Delivery {
         }
     }
 
+    /// What [`add`](Self::add) would make of each, for segments in order that were sent only once. Returns how many bytes
+    /// and segments they are, if any.
+    pub(super) fn add_run<'a>(&mut self, run: impl Iterator<Item = &'a Sent>) -> Option<(u64, usize)> {
+        let mut run = run.peekable();
+        let first = **run.peek()?;
+        let (mut count, mut newest, mut end) = (0, &first, first.end);
+        let mut sent_at = self.original_sent_at.unwrap_or(first.sent_at);
+        for sent in run {
+            count += 1;
+            end = sent.end;
+            self.longest = self.longest.max(sent.len());
+            sent_at = sent_at.min(sent.sent_at);
+            if sent.transmission > newest.transmission {
+                newest = sent;
+            }
+        }
+        self.bytes += end - first.start;
+        self.segments += count as u64;
+        self.reordered |= first.end < self.highest_before;
+        self.original_sent_at = Some(sent_at);
+        if self.rated.is_none_or(|r| newest.transmission > r.transmission) {
+            self.rated = Some(*newest);
+            self.rtt = Some(self.now - newest.sent_at);
+        }
+        if self.newest.is_none_or(|n| newest.transmission > n.transmission) {
+            self.newest = Some(*newest);
+        }
+        Some((end - first.start, count))
+    }
+
     pub(super) fn add(&mut self, sent: &Sent) {
         self.bytes += sent.len();
         self.segments += 1;

@@ -10,10 +10,12 @@ use super::presence::Presence;
 use super::trace::Trace;
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
-use crate::udp::{self, Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, UdpIo, UdpSocket};
+use crate::udp::{self, Backend, Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, UdpIo, UdpSocket};
 
-/// Bytes that are made before the socket gets them: one full batch, which then is still in the cache.
-const FILL: usize = 1 << 16;
+/// Bytes that are made before the socket gets them: one full row, whatever its segments, not two. It is still in the cache
+/// then, and its receiver at work while the next is made. Without offload the fewer calls count for more.
+const FILL: usize = 48 << 10;
+const FILL_SINGLY: usize = 64 << 10;
 
 /// Segments of one row: what GSO takes at once. Without it the socket sends them one by one.
 const ROW: usize = 64;
@@ -244,12 +246,13 @@ impl Core {
 
     /// Sends what the connections have to send, as far as the socket takes it, in fair turns.
     pub(super) fn flush(&mut self, now: Time, socket: &UdpSocket, signals: &Signals) {
+        let fill = if socket.backend() == Backend::Offload { FILL } else { FILL_SINGLY };
         for _ in 0..TURNS {
             if self.blocked || !self.send_made(socket, signals) {
                 return;
             }
             self.out.clear();
-            while self.out.len() < FILL {
+            while self.out.len() < fill {
                 let begin = self.out.len();
                 let Some(transmit) = self.mux.poll_transmit(now, ROW, &mut self.out) else { break };
                 self.unsent.push((transmit, begin));
