@@ -137,8 +137,8 @@ impl Sender {
             self.board.on_sent(chunk.start, chunk.end, now);
             self.nxt = chunk.end;
         } else {
-            self.board.on_retransmitted(chunk.start, now);
-            self.note_retransmission(now, chunk, data);
+            let transmissions = self.board.on_retransmitted(chunk.start, now);
+            self.note_retransmission(now, chunk, data, transmissions);
         }
         match chunk.reason {
             Reason::Probe => {

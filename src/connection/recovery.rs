@@ -92,7 +92,15 @@ impl Sender {
     }
 
     fn begin(&mut self, now: Time, cause: Cause, prr: Option<Prr>) {
-        self.undo = Some(Undo { cause, una: self.una, began: now, first_retransmission: None });
+        // A timeout within a recovery: the original is still the one that was sent before all of them.
+        let same = self.undo.filter(|undo| undo.una == self.una);
+        self.undo = Some(Undo {
+            cause,
+            una: self.una,
+            began: now,
+            first_retransmission: None,
+            una_retransmission: same.and_then(|undo| undo.una_retransmission),
+        });
         self.resent.begin_episode();
         self.episode = Some(Episode { recover: self.nxt, cause, prr });
         self.probe = None;
@@ -110,7 +118,8 @@ impl Sender {
     }
 
     /// `chunk`, with `data` bytes of the stream, was sent again.
-    pub(super) fn note_retransmission(&mut self, now: Time, chunk: Chunk, data: u64) {
+    /// `transmissions`: of its first segment, this one included.
+    pub(super) fn note_retransmission(&mut self, now: Time, chunk: Chunk, data: u64, transmissions: u16) {
         let why = match (chunk.reason, self.episode.map(|episode| episode.cause)) {
             (Reason::Probe | Reason::Copy, _) => Why::Copied,
             (_, Some(Cause::Fast)) => Why::Overtaken,
@@ -121,6 +130,9 @@ impl Sender {
         self.bytes_retransmitted += data;
         if let Some(undo) = &mut self.undo {
             undo.first_retransmission.get_or_insert(now);
+            if chunk.start == undo.una && transmissions == 2 {
+                undo.una_retransmission = Some(now);
+            }
         }
     }
 
@@ -135,9 +147,13 @@ impl Sender {
         delivery: &Delivery,
     ) {
         let Some(undo) = &mut self.undo else { return };
-        let Some(first) = undo.first_retransmission else { return };
+        if undo.first_retransmission.is_none() {
+            return;
+        }
         let advanced = self.una > undo.una && prior_una == undo.una;
-        let eifel = echo_ms.is_some_and(|echo| advanced && echo < first.as_millis());
+        let eifel = echo_ms
+            .zip(undo.una_retransmission)
+            .is_some_and(|(echo, resent_at)| advanced && echo < resent_at.as_millis());
         let timed_out = self.episode.is_some_and(|e| e.cause == Cause::Timeout);
         // Only with SACK: without, an ACK that fills a hole covers old originals just the same.
         let frto = echo_ms.is_none()

@@ -123,9 +123,9 @@ impl Scoreboard {
         self.on_run_sent(start, end - start, 1, now);
     }
 
-    /// The segment at `start` left again.
-    pub(super) fn on_retransmitted(&mut self, start: u64, now: Time) {
-        let Some(index) = self.find(start) else { return };
+    /// The segment at `start` left again. Returns how often it was sent.
+    pub(super) fn on_retransmitted(&mut self, start: u64, now: Time) -> u16 {
+        let Some(index) = self.find(start) else { return 0 };
         let mut sent = self.segments[index];
         match sent.fate {
             Fate::Outstanding => {
@@ -133,7 +133,7 @@ impl Scoreboard {
                 self.outstanding_segments -= 1;
             }
             Fate::Lost => self.lost_bytes -= sent.len(),
-            Fate::Sacked => return,
+            Fate::Sacked => return sent.transmissions,
         }
         if sent.fate == Fate::Outstanding {
             sent.copies = sent.copies.saturating_add(1);
@@ -144,6 +144,7 @@ impl Scoreboard {
         sent.transmissions = sent.transmissions.saturating_add(1);
         self.stamp(&mut sent, now);
         self.segments[index] = sent;
+        sent.transmissions
     }
 
     /// Next segment to send again, its length at most `max` (a longer one is cut in two); the FIN that ends

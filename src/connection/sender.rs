@@ -47,7 +47,10 @@ pub(super) struct Undo {
     /// SND.UNA when the episode began.
     pub(super) una: u64,
     pub(super) began: Time,
+    /// Of anything in this episode.
     pub(super) first_retransmission: Option<Time>,
+    /// Of the segment at `una`, which had been sent once. None where one that left before the episode may be under way.
+    pub(super) una_retransmission: Option<Time>,
 }
 
 /// A tail loss probe in flight (RFC 8985 section 7).

@@ -115,6 +115,22 @@ fn after_reordering_was_learnt_nothing_is_sent_again_for_it() {
     assert_eq!(after.rto_count, 0);
 }
 
+/// The segment that a recovery waits for may have been sent again in the recovery before: an answer that is older than
+/// what this one sent is its answer then, not that of a late original.
+#[test]
+fn where_nothing_is_late_no_recovery_is_taken_for_a_mistake() {
+    for loss in [0.02, 0.1, 0.3] {
+        let mut pair = established();
+        let mut link = pair.ab.impairments().clone();
+        link.loss = loss;
+        pair.ab.set_impairments(link);
+        cross(&mut pair, 3000);
+        let stats = pair.a.conn().stats();
+        assert!(stats.packets_retransmitted > 20, "{stats:?}");
+        assert_eq!(stats.undo_count, 0, "at a loss of {loss}");
+    }
+}
+
 #[test]
 fn the_timeout_doubles_into_silence_and_is_restored_by_an_answer() {
     for integrity in [IntegrityMode::Off, IntegrityMode::Offer] {

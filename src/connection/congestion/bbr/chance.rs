@@ -32,6 +32,11 @@ impl Chance {
         }
     }
 
+    /// Segments delivered and lost.
+    pub(super) const fn seen(&self) -> (f64, f64) {
+        (self.acked, self.lost)
+    }
+
     /// Share that is lost where no queue stands; zero while unknown.
     pub(super) fn usual(&self) -> f64 {
         let total = self.acked + self.lost;

@@ -37,7 +37,8 @@ pub(super) struct Cycle {
     up_plateau: u32,
     /// How often `inflight_hi` was raised in this UP: each time by twice as much.
     raises: u32,
-    raised_by: f64,
+    /// It was raised in this round: the bound is what limits the flight, not the path.
+    is_raised: bool,
 }
 
 impl Bbr {
@@ -72,7 +73,7 @@ impl Bbr {
         self.cycle.up_bandwidth = self.bandwidth.max(self.explained());
         self.cycle.up_plateau = 0;
         self.cycle.raises = 0;
-        self.cycle.raised_by = 0.0;
+        self.cycle.is_raised = false;
         self.floor.restart(now);
         self.enter(now, Phase::Up);
     }
@@ -129,7 +130,8 @@ impl Bbr {
             self.cycle.up_plateau = 0;
             return;
         }
-        self.cycle.up_plateau += 1;
+        let is_raised = std::mem::take(&mut self.cycle.is_raised);
+        self.cycle.up_plateau += u32::from(!is_raised);
         if self.round.has_queue || self.cycle.up_plateau >= UP_PLATEAU_ROUNDS {
             self.begin_down(now);
         }
@@ -148,6 +150,7 @@ impl Bbr {
         let share = ack.newly_acked as f64 / self.cwnd;
         let raise = (f64::from(1u32 << self.cycle.raises) * self.mss).max(self.bounds.inflight_hi / 32.0);
         self.bounds.inflight_hi += share * raise;
+        self.cycle.is_raised = true;
     }
 }
 

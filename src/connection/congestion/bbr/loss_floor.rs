@@ -22,6 +22,8 @@ const CONFIDENCE: f64 = 1.5;
 const CONFIDENCE_PROVEN: f64 = 2.5;
 /// The same, before the floor is lowered, which is judged over many windows.
 const CONFIDENCE_LOWER: f64 = 3.0;
+/// The same, where calm rounds contradict a floor.
+const CONFIDENCE_CALM: f64 = 2.5;
 /// Windows that are looked at together, too: what one window leaves to chance.
 const LONG_WINDOWS: u32 = 4;
 /// Segments that a verdict rests on: half a flight, within these bounds.
@@ -160,6 +162,10 @@ struct Record {
 impl Record {
     const EMPTY: Self = Self { trials: [0.0; WINDOWS], count: 0 };
 
+    const fn of(loss: f64) -> Self {
+        Self { trials: [loss; WINDOWS], count: WINDOWS }
+    }
+
     fn push(&mut self, meter: &Meter, dispersion: f64) {
         let loss = meter.loss();
         self.trials[self.count % WINDOWS] = loss + CONFIDENCE * meter.deviation(loss, dispersion);
@@ -281,6 +287,17 @@ impl LossFloor {
         let most = meter.loss() + CONFIDENCE * meter.deviation(meter.loss(), self.dispersion());
         if meter.total() >= OBSERVED_MIN && most < self.floor {
             self.learn(&meter);
+        }
+    }
+
+    /// Of segments in rounds without a queue so many were `acked` and `lost` since the floor rose: chance takes no
+    /// more than that.
+    pub(super) fn learn_calm(&mut self, (acked, lost): (f64, f64)) {
+        let calm = Meter { acked, lost, bursts: lost, ..Meter::new(self.newest) };
+        let most = calm.loss() + CONFIDENCE_CALM * calm.deviation(self.floor, self.dispersion());
+        if most < self.floor {
+            self.record = Record::of(most);
+            self.floor = most;
         }
     }
 
@@ -478,6 +495,19 @@ mod tests {
             if n / 10 % 3 == 0 { 0.6 } else { 0.1 }
         });
         assert!(floor.is_bursty() && floor.get() <= FLOOR_BURSTY, "{}", floor.get());
+    }
+
+    #[test]
+    fn rounds_without_a_queue_that_lose_less_refute_a_floor() {
+        let (mut floor, _) = play(200, |_| 0.1);
+        let learned = floor.get();
+        floor.learn_calm((90.0, 10.0));
+        floor.learn_calm((10.0, 0.0));
+        assert!(learned > 0.09 && floor.get() == learned, "as much, or too few to say: {}", floor.get());
+        floor.learn_calm((400.0, 4.0));
+        assert!((0.01..0.07).contains(&floor.get()), "{}", floor.get());
+        floor.learn_calm((4000.0, 0.0));
+        assert!(floor.get() < 0.02, "{}", floor.get());
     }
 
     #[test]

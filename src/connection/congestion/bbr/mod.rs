@@ -212,8 +212,11 @@ impl Bbr {
             self.bandwidth.on_floor(self.floor.get(), 0.0, 0.0);
             self.floor.forget();
         }
-        if is_calm && self.phase == Phase::Cruise && self.cruises_since_probe() >= 1 {
+        if is_calm && matches!(self.phase, Phase::Down | Phase::Cruise | Phase::ProbeRtt) {
             self.chance.on_calm_round(acked, lost);
+            let before = self.floor.get();
+            self.floor.learn_calm(self.chance.seen());
+            self.bandwidth.on_floor(before, self.floor.get(), 0.0);
         }
         self.heed_queue(acked, lost);
         (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
@@ -239,7 +242,7 @@ impl Bbr {
     /// little as it may be: that is how a full buffer and an AQM speak, and how loss-based neighbours live.
     fn heed_queue(&mut self, acked: f64, lost: f64) {
         let chance = self.explained().max(self.chance.usual()) * (acked + lost);
-        let spread = 2.0 * chance.sqrt();
+        let spread = 2.0 * (self.floor.dispersion() * chance).sqrt();
         let is_congestion =
             self.round.has_queue && lost > chance + spread + (QUEUE_LOSS * (acked + lost) - 1.0).max(0.5);
         // Where packets are lost by chance, the last of our own probe's queue may meet one.
@@ -314,6 +317,9 @@ impl Bbr {
         let rate = self.bw() * self.pacing_gain();
         let verdict = self.floor.on_ack(now, self.round.count, &seen, flight, self.corruption);
         let after = self.floor.get();
+        if after > before {
+            self.chance = Chance::default(); // the path is not what it was
+        }
         if before != after {
             self.bandwidth.on_floor(before, after, self.bounds.suspected_rate());
         }
