@@ -1,5 +1,6 @@
 //! Endpoints on loopback: real sockets, real threads, both ways of driving.
 
+mod closing;
 mod marks;
 mod shards;
 mod threads;

@@ -194,3 +194,35 @@ fn sends_of_several_threads_on_one_connection_stay_whole() {
         });
     }
 }
+
+#[test]
+fn who_waits_for_another_s_turn_to_send_sleeps_though_there_is_room() {
+    for io_thread in [true, false] {
+        let server = receiver(true);
+        let (client, id) = dial(&server, io_thread);
+        let loan = client.reserve(id, LONG).unwrap();
+        thread::scope(|scope| {
+            let client = &client;
+            let sends = [b"a", b"b"].map(|byte| scope.spawn(move || client.send(id, byte, LONG)));
+            until_waiting(client, 2);
+            let mut last = None;
+            until("nobody looks at the socket for 300 ms", || {
+                let before = last.replace(client.shared.lock().unwrap().driven_at);
+                thread::sleep(Duration::from_millis(300));
+                last == before
+            });
+            until_waiting(client, 2);
+            client.commit(id, loan, 0).unwrap();
+            for send in sends {
+                assert_eq!(send.join().unwrap().unwrap(), 1);
+            }
+        });
+        client.flush(id, LONG).unwrap();
+        let peer = next_event(&server).conn;
+        let mut bytes = recv(&server, peer, 9, LONG).unwrap();
+        bytes.extend(if bytes.len() < 2 { recv(&server, peer, 9, LONG).unwrap() } else { Vec::new() });
+        bytes.sort_unstable();
+        assert_eq!(bytes, b"ab");
+        client.abort(id).unwrap();
+    }
+}
