@@ -48,7 +48,9 @@ fn once_all_bytes_are_there_a_close_waits_for_its_finish_no_longer_than_its_limi
         let latest = udp::now() + FIN_LIMIT;
         until("the limit is over", || {
             let until = client.shared.lock().unwrap().sleeping_until;
+            let is_finished = closing.is_finished();
             let is_over = udp::now() >= earliest;
+            assert!(is_over || !is_finished, "the finish arrived");
             assert!(is_over || until.is_none_or(|until| until <= latest), "it would sleep past its limit");
             is_over
         });
