@@ -55,6 +55,7 @@ fn once_all_bytes_are_there_a_close_waits_for_its_finish_no_longer_than_its_limi
             is_over
         });
         assert!(matches!(closing.join().unwrap(), Ok(())));
+        assert!(udp::now() < latest + FIN_LIMIT, "with as much room as the limit is long");
         done.store(true, Ordering::Relaxed);
     });
 }
