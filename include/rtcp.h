@@ -148,7 +148,7 @@ typedef enum rtcp_option {
   /**
    * Most bytes held for the peer, per connection (int, 64 KiB to 1 GiB; default 128 MiB: 1 Gbit/s at a round trip of 300 ms,
    * 37.5 MB, and what piles up behind losses). A limit, not a size: beyond what is in flight rtcp_send() takes one congestion
-   * window, 20 ms of data (at most 4 MiB) or 128 KiB, whichever is most, then waits. Memory is taken as bytes are, and given
+   * window, 20 ms of data (at most 1 MiB) or 128 KiB, whichever is most, then waits. Memory is taken as bytes are, and given
    * back after 10 s with none.
    */
   RTCP_OPT_SEND_BUFFER = 2,
@@ -253,7 +253,8 @@ typedef enum rtcp_option {
    * File that a trace of every connection is appended to, one line of CSV per event; "%p" in it stands for the process id
    * (str; default: what the environment variable RTCP_TRACE names, unless the program is set-user-id; "" = no trace).
    * docs/tracing.md explains the columns, docs/plot_trace.py draws them. A file that cannot be written is warned of once and
-   * disturbs nothing. Of the socket: rtcp_receiver_connect() takes no notice of it.
+   * disturbs nothing; for a disk that stands still rtcp_close() and rtcp_abort() wait, each a second at most. Of the
+   * socket: rtcp_receiver_connect() takes no notice of it.
    */
   RTCP_OPT_TRACE = 27,
   /**
@@ -846,7 +847,7 @@ int rtcp_option_bounds(int option,
  * Errors: RTCP_EADDR: no such name. RTCP_EINVAL: `out` or `host` NULL, `host` empty, longer than 1024 bytes or not UTF-8,
  * `port` 0, or the first setter of `cfg` that failed (whatever its code). RTCP_EIO: the system gives no socket, descriptor or
  * thread, or the address of RTCP_OPT_BIND cannot be bound. RTCP_ENOMEM: no memory, or 16 million handles live.
- * RTCP_ESTATE: from within a log callback. The handshake's own failures come later, from other calls.
+ * RTCP_ESTATE: from within a log callback. RTCP_EPANIC. The handshake's own failures come later, from other calls.
  * Thread-safety: any thread.
  * Blocks: while a name is looked up, as long as the system's resolver takes; never for a numeric `host`.
  *
@@ -861,14 +862,14 @@ int rtcp_sender_new(rtcp_handle *out,
 
 /**
  * Binds a UDP socket and accepts connections on it. `host` NULL = every address, IPv6 and IPv4; port 0 = any free one (see
- * rtcp_get_addr()). RTCP_OPT_SHARDS divides the work among cores. A client that vanishes is noticed only with RTCP_OPT_KEEPALIVE_MS or RTCP_OPT_IDLE_TIMEOUT_MS. `cfg` may
- * be NULL. End with rtcp_close() or rtcp_abort().
+ * rtcp_get_addr()). RTCP_OPT_SHARDS divides the work among cores. A client that vanishes is noticed only with
+ * RTCP_OPT_KEEPALIVE_MS or RTCP_OPT_IDLE_TIMEOUT_MS. `cfg` may be NULL. End with rtcp_close() or rtcp_abort().
  *
  * Errors: RTCP_EADDR: no such name. RTCP_EIO: the address is in use or not this machine's, or the system gives no socket,
  * descriptor or thread. RTCP_EINVAL: `out` NULL, `host` longer than 1024 bytes or not UTF-8, `host` or `port` given together
  * with RTCP_OPT_SOCKET, RTCP_OPT_SHARDS above 1 together with an option that it does not go with, or the first setter of
  * `cfg` that failed (whatever its code). RTCP_ENOTSUP: RTCP_OPT_SHARDS above 1 on a kernel that cannot. RTCP_ENOMEM: no
- * memory, or 16 million handles live. RTCP_ESTATE: from within a log callback.
+ * memory, or 16 million handles live. RTCP_ESTATE: from within a log callback. RTCP_EPANIC.
  * Thread-safety: any thread.
  * Blocks: while a name is looked up, as long as the system's resolver takes; never for a numeric or NULL `host`.
  *
@@ -933,9 +934,9 @@ int rtcp_receiver_poll(rtcp_handle receiver,
  *
  * Errors: RTCP_EAGAIN: nothing could be taken and RTCP_OPT_IO_TIMEOUT_MS is 0. RTCP_ETIMEDOUT: that limit passed. RTCP_EINTR:
  * rtcp_wake(). RTCP_EPIPE: after rtcp_finish(), or the peer takes no more. RTCP_EINVAL: `buf` NULL with `len` > 0, or `len`
- * above PTRDIFF_MAX. RTCP_ENOCONN: not a live handle, or closed during the call. RTCP_ESTATE: a receiver, between rtcp_reserve()
- * and rtcp_commit(), or from within a log callback. RTCP_ENOMEM: no memory. The connection's end: RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO,
- * RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
+ * above PTRDIFF_MAX. RTCP_ENOCONN: not a live handle, or closed during the call. RTCP_ESTATE: a receiver, between
+ * rtcp_reserve() and rtcp_commit(), or from within a log callback. RTCP_ENOMEM: no memory. The connection's end:
+ * RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO, RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
  * Thread-safety: any thread; sends on one handle are done one after the other, each whole.
  * Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while there is no room for more (RTCP_OPT_SEND_BUFFER); for -1 without limit.
  *
@@ -994,8 +995,9 @@ int rtcp_flush(rtcp_handle h,
  * Finishes and ends the handle, whatever it returns.
  * Connection of its own socket: waits up to `timeout_ms` (also when RTCP_OPT_IO_TIMEOUT_MS is 0) until every byte is
  * acknowledged. RTCP_OK: all is. RTCP_ETIMEDOUT, RTCP_EINTR: perhaps not, and the connection was reset. Else why it failed.
- * Then, within `timeout_ms`, it stays for the peer's finish if that is missing: 2 round trips, 3 and 50 ms where packets are
- * lost, 5 s at most. The program may end with the call, and nobody else would answer the peer.
+ * Then, within `timeout_ms`, it stays until its own finish is acknowledged, 10 s at most, and for the peer's finish if that is
+ * missing: 2 round trips, 3 and 50 ms where packets are lost, 5 s at most. The program may end with the call, and nobody else
+ * would answer the peer. What becomes of the finishes does not change the result.
  * From an event loop: rtcp_finish(), wait for RTCP_EVENT_ACKED, then rtcp_close(h, 0).
  * Connection of a receiver: never waits. Delivery goes on for up to `timeout_ms`; RTCP_EVENT_CLOSED brings the result.
  * Receiver: stops accepting, closes all its connections within `timeout_ms`; RTCP_OK if each delivered everything.
@@ -1006,7 +1008,8 @@ int rtcp_flush(rtcp_handle h,
  * handle ended as with 0. RTCP_ENOCONN: not a live handle. RTCP_EFORKED: ended here, the parent's goes on. RTCP_EPANIC.
  * RTCP_ESTATE: from within a log callback; only then the handle lives on.
  * Thread-safety: any thread; ends the calls that wait on the handle in others with RTCP_ENOCONN.
- * Blocks: up to `timeout_ms` milliseconds, -1 = without limit, 0 = never; never for a connection of a receiver.
+ * Blocks: up to `timeout_ms` milliseconds, -1 = without limit, 0 = never; never for a connection of a receiver. With a trace
+ * (RTCP_OPT_TRACE) a second more at most, if its disk stands still.
  */
 RTCP_NODISCARD
 int rtcp_close(rtcp_handle h,
@@ -1018,7 +1021,7 @@ int rtcp_close(rtcp_handle h,
  *
  * Errors: none. From within a log callback it does nothing.
  * Thread-safety: any thread; ends the calls that wait on the handle in others with RTCP_ENOCONN.
- * Blocks: never.
+ * Blocks: never; with a trace (RTCP_OPT_TRACE) a second at most, if its disk stands still.
  */
 void rtcp_abort(rtcp_handle h);
 

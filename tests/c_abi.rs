@@ -155,13 +155,28 @@ fn an_echo_server_serves_an_event_loop_way_and_a_thread_per_client_way() {
     }
 }
 
+const SIGINT: u32 = 2;
+
+/// Waits until process `id` has a handler for `signal`.
+fn wait_until_caught(id: u32, signal: u32) {
+    let deadline = Instant::now() + LIMIT;
+    let caught = || {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let set = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        u64::from_str_radix(set.trim(), 16).ok()
+    };
+    while caught().is_none_or(|set| set >> (signal - 1) & 1 == 0) {
+        assert!(Instant::now() < deadline, "no handler for signal {signal}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn control_c_ends_a_wait_and_the_program_goes_on() {
     let client = build(&api_program("d_reqresp.c"), &scratch("interrupt"), Link::Static);
     let silent = std::net::UdpSocket::bind(("127.0.0.1", 0)).expect("a free port"); // answers nothing
-    let mut running = start(&client, &[&silent.local_addr().expect("bound").port()]);
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(running.is_running(), "it waits for an answer");
+    let running = start(&client, &[&silent.local_addr().expect("bound").port()]);
+    wait_until_caught(running.id(), SIGINT);
     run_to_end(Command::new("kill").args(["-INT", &running.id().to_string()]));
     let ended = running.finish();
     assert_eq!(ended.code, Some(1));

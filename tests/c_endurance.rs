@@ -15,7 +15,10 @@ use std::time::{Duration, Instant};
 use cc_tools::{Link, build, scratch, source_tree};
 use program::{Running, patience};
 
-const LIMIT: Duration = Duration::from_secs(50);
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// What the end of anything certain may take where everything is slow.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// With the library's own thread, and driven by the program's calls.
 const WAYS: [&[&str]; 2] = [&[], &["--no-thread"]];
@@ -50,10 +53,18 @@ impl Server {
         assert_eq!(ended.stderr, "");
     }
 
-    /// Descriptors and resident KiB, once every connection is over.
-    fn settled(&self) -> (usize, u64) {
-        thread::sleep(Duration::from_millis(300));
-        (self.running.descriptors(), self.running.resident_kib())
+    /// Waits until it has no more than that; a moment ago its last connection may not have been over yet.
+    #[track_caller]
+    fn settles_to(&self, descriptors: usize, kib: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let now = (self.running.descriptors(), self.running.resident_kib());
+            if now.0 <= descriptors && now.1 <= kib {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{now:?} descriptors and KiB, not {descriptors} and {kib}");
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 
@@ -72,13 +83,11 @@ fn a_receiver_outlives_a_thousand_clients_in_turn_and_five_hundred_at_once_in_th
         let at_once: &[&str] = &["parallel", "500"];
         server.serve(&["--no-thread"], at_once);
         server.serve(&[], &["serial", "200"]);
-        let (descriptors, before) = server.settled();
+        thread::sleep(Duration::from_millis(300)); // for a more exact bound, if the last connections are over then
+        let (descriptors, before) = (server.running.descriptors(), server.running.resident_kib());
         server.serve(&[], &["serial", "1000"]);
         server.serve(&["--no-thread"], at_once);
-        let (descriptors_after, after) = server.settled();
-        eprintln!("{way:?}: {before} KiB, then {after} KiB");
-        assert_eq!(descriptors_after, descriptors);
-        assert!(after <= before + GROWTH_KIB, "{way:?}: {before} KiB grew to {after} KiB");
+        server.settles_to(descriptors, before + GROWTH_KIB);
     }
 }
 
@@ -91,40 +100,43 @@ fn fifty_handshakes_and_transfers_complete_though_three_in_ten_datagrams_are_los
     client(&proxy, &[], &["parallel", "50"]).wait(LIMIT).expect(0);
 }
 
+/// How late a busy machine may make the end of a limit: the limit itself would be 100 s, or none, without the option.
+const SLACK: Duration = Duration::from_secs(20);
+
 #[test]
 fn a_sender_whose_peer_is_killed_is_told_within_the_user_timeout() {
-    let limit = Duration::from_millis(1500);
-    for way in WAYS {
+    let limit = Duration::from_secs(5);
+    let at_once = |way: &[&str]| {
         let server = Server::start(&[way, &["--sink"]].concat());
-        let mut sender = server.client(&[way, &["--user-timeout-ms", "1500"]].concat(), &["bulk"]);
+        let begun = Instant::now();
+        let mut sender = server.client(&[way, &["--user-timeout-ms", "5000"]].concat(), &["bulk"]);
         assert_eq!(sender.line(), "under way");
         let killed = Instant::now();
         server.running.signal("KILL");
         assert_eq!(sender.line(), "failed RTCP_EPEERTIMEOUT", "{way:?}");
-        let (took, slack) = (killed.elapsed(), Duration::from_millis(700) * patience());
-        assert!(took <= limit + slack, "{way:?}: told after {took:?}");
-        assert!(
-            took >= limit / 2,
-            "{way:?}: told after {took:?} that the peer had not answered for {limit:?}"
-        );
+        let (took, least) = (killed.elapsed(), begun.elapsed());
+        assert!(took <= limit + SLACK * patience(), "{way:?}: told after {took:?}");
+        assert!(least >= limit, "{way:?}: told {least:?} after it began that nobody answers for {limit:?}");
         sender.wait(LIMIT).expect(0);
-    }
+    };
+    thread::scope(|scope| WAYS.iter().for_each(|way| drop(scope.spawn(|| at_once(way)))));
 }
 
 #[test]
 fn a_receiver_whose_client_is_killed_is_told_within_the_idle_timeout() {
-    let limit = Duration::from_millis(1500);
-    for way in WAYS {
-        let mut server = Server::start(&[way, &["--sink", "--idle-ms", "1500"]].concat());
+    let limit = Duration::from_secs(5);
+    let at_once = |way: &[&str]| {
+        let mut server = Server::start(&[way, &["--sink", "--idle-ms", "5000"]].concat());
         let mut sender = server.client(way, &["bulk"]);
         assert_eq!(sender.line(), "under way");
         let killed = Instant::now();
         sender.signal("KILL");
         assert_eq!(server.running.line(), "ended RTCP_EPEERTIMEOUT", "{way:?}");
-        let (took, slack) = (killed.elapsed(), Duration::from_millis(700) * patience());
-        assert!(took <= limit + slack, "{way:?}: told after {took:?}");
+        let took = killed.elapsed();
+        assert!(took <= limit + SLACK * patience(), "{way:?}: told after {took:?}");
         assert_eq!(server.client(way, &["bulk"]).line(), "under way", "it serves the next");
-    }
+    };
+    thread::scope(|scope| WAYS.iter().for_each(|way| drop(scope.spawn(|| at_once(way)))));
 }
 
 #[test]
@@ -153,12 +165,17 @@ fn an_idle_connection_wakes_nobody() {
         assert_eq!(idle.line(), "connected");
         (way, server, idle)
     });
-    thread::sleep(Duration::from_secs(1)); // delayed ACKs, tail probes, the seat's grace
     let switches =
         || ways.each_ref().map(|(_, server, idle)| [&server.running, idle].map(Running::times_asleep));
-    let before = switches();
-    thread::sleep(Duration::from_secs(3));
-    for ((before, after), (way, ..)) in before.into_iter().zip(switches()).zip(&ways) {
-        assert_eq!(before, after, "{way:?}: server, client");
+    // Delayed ACKs, tail probes, the seat's grace come first.
+    let (deadline, mut before) = (Instant::now() + PATIENCE, switches());
+    loop {
+        thread::sleep(Duration::from_secs(3));
+        let now = switches();
+        if now == before {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{WAYS:?}, server and client each: {before:?}, 3 s later {now:?}");
+        before = now;
     }
 }

@@ -6,12 +6,12 @@ mod cc_tools;
 #[path = "common/program.rs"]
 mod program;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cc_tools::{Link, scratch};
 use program::{Running, build_example};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 const COUNT: u64 = 2000;
 
 fn figure(line: &str, name: &str) -> u64 {
@@ -32,14 +32,17 @@ fn each_answer_comes_in_one_packet_whoever_drives_and_however_datagrams_leave() 
             let mut server =
                 Running::start(&program, &words(&["serve", "--listen", "127.0.0.1:0", serve, io.0]));
             let (address, count) = (server.address(), COUNT.to_string());
+            let begun = Instant::now();
             let client =
                 Running::start(&program, &words(&["ask", "--to", &address, "--count", &count, ask, io.0]));
             let (client, server) = (client.wait(LIMIT), server.wait(LIMIT));
+            let milliseconds = begun.elapsed().as_millis() as u64;
             assert!(client.status.success() && server.status.success(), "{client:?} {server:?}");
             assert_eq!(figure(&client.stdout, "io"), io.1, "{client:?}");
-            // With the warm-up, the handshake, the first ACKs; and what a busy machine makes come late.
+            // With the warm-up, the handshake, the first ACKs; and what a busy machine makes come late, so that
+            // timers expire, of which none is shorter than a millisecond.
             let packets = figure(&client.stdout, "packets_sent");
-            assert!(packets < COUNT * 3 / 2, "{client:?}");
+            assert!(packets < COUNT * 3 / 2 + milliseconds, "{client:?}");
         }
     }
 }

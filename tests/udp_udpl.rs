@@ -65,7 +65,7 @@ fn command() -> Command {
 
 fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     socket
 }
 
@@ -162,7 +162,7 @@ fn the_rate_holds_in_real_time() {
     }
     let took = start.elapsed();
     // Never faster than the rate; the upper end leaves room for a busy machine.
-    assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(2), "{took:?}");
+    assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(20), "{took:?}");
     udpl.signal("TERM");
     let end = udpl.wait();
     let max = count(&end.json, "forward", "queue_delay_max_us");

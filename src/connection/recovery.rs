@@ -34,7 +34,8 @@ const BACKOFF_ANSWERED: u32 = 1;
 /// 2^10 times the smallest RTO is beyond RTO_MAX.
 const BACKOFF_MAX: u32 = 10;
 /// A probe timer that takes so many segments for lost may be mistaken in that: a slow link still carries them. Of
-/// fewer one is missing as a rule, and its repair by the probe is counted by nobody else.
+/// fewer one is missing as a rule, and its repair by the probe is counted by nobody else; but of a path that is hardly
+/// known the handshake's small packets told nothing of its rate, and copies would only fill its queue.
 const GUESS_MIN: u64 = 4;
 /// Copies of last segments are at least this far apart.
 const COPY_GAP_MIN: Duration = Duration::from_millis(10);
@@ -294,7 +295,7 @@ impl Sender {
     pub(super) fn check_guess(&mut self, echo_ms: Option<u64>, is_whole: bool) {
         let Some(Guess { at, rate, segments }) = self.guessed.take() else { return };
         let is_late = is_whole && echo_ms.is_some_and(|echo| echo < at.as_millis());
-        if is_late && segments >= GUESS_MIN {
+        if is_late && (segments >= GUESS_MIN || !rate.is_measured()) {
             self.loss_rate = rate;
         }
     }

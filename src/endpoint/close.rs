@@ -15,7 +15,7 @@ use crate::udp;
 const LINGER: Duration = Duration::from_millis(200);
 
 /// Once every byte is acknowledged, how long a close goes on for the sake of its FIN.
-const FIN_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const FIN_LIMIT: Duration = Duration::from_secs(10);
 
 impl Endpoint {
     /// Resets the connection. Of a connection with a socket of its own this is the endpoint's end.
@@ -51,7 +51,6 @@ impl Endpoint {
         })?;
         let begun = udp::now();
         let deadline = wait.map(|wait| begun + wait);
-        let mut fin_deadline = None;
         let mut linger = LINGER;
         let limit = Wait {
             wanted: Wanted::Acked { id, bytes: u64::MAX },
@@ -59,15 +58,18 @@ impl Endpoint {
             limit: wait,
             kind: Kind::Close,
         };
-        let result = self.shared.wait(limit, |core, now| {
+        let result = self.shared.wait(limit, |core, _| {
             let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
             linger = connection.linger();
-            closing_result(connection, now, &mut fin_deadline)
+            closing_result(connection)
         });
         let result = result.or_else(|error| self.cut_off(id, error));
         if result.is_ok() {
+            // A peer that never gets our FIN would wait for more bytes, but it is not asked for ever.
+            self.stay_until(id, |connection| connection.is_acked(), FIN_LIMIT, deadline)?;
             self.stay_for_fin(id, deadline)?;
         }
+        linger = self.shared.lock()?.mux.connection(id).map_or(linger, |connection| connection.linger());
         self.linger_here(linger, deadline)?;
         self.retire(linger)?;
         result
@@ -152,13 +154,24 @@ impl Endpoint {
     fn stay_for_fin(&self, id: ConnId, deadline: Option<Time>) -> Result<(), CallError> {
         let patience = self.shared.lock()?.mux.connection(id).and_then(View::fin_patience);
         let Some(patience) = patience else { return Ok(()) };
+        self.stay_until(id, |connection| connection.fin_patience().is_none(), patience, deadline)
+    }
+
+    /// Waits until that is so or the connection is over, for no longer than `patience` and until `deadline`.
+    fn stay_until(
+        &self,
+        id: ConnId,
+        is_so: impl Fn(View<'_>) -> bool,
+        patience: Duration,
+        deadline: Option<Time>,
+    ) -> Result<(), CallError> {
         let left = deadline.map_or(patience, |deadline| patience.min(deadline - udp::now()));
         let wait = Wait { wanted: Wanted::Silence, flag: &self.flag, limit: Some(left), kind: Kind::Close };
-        let has_come = |core: &mut Core, _| {
-            let patience = core.mux.connection(id).and_then(View::fin_patience);
-            patience.is_none().then_some(Ok(()))
+        let is_over = |core: &mut Core, _| {
+            let connection = core.mux.connection(id);
+            connection.is_none_or(|known| known.end().is_some() || is_so(known)).then_some(Ok(()))
         };
-        match self.shared.wait(wait, has_come) {
+        match self.shared.wait(wait, is_over) {
             Ok(()) | Err(CallError::TimedOut | CallError::Interrupted) => Ok(()),
             Err(error) => Err(error),
         }
@@ -234,23 +247,13 @@ impl Drop for Endpoint {
     }
 }
 
-/// What a close answers, once it can: all bytes acknowledged is success, whatever comes after. It waits for
-/// its FIN too, though not for ever: a peer that never gets it would wait for more bytes.
-fn closing_result(
-    connection: View<'_>,
-    now: Time,
-    fin_deadline: &mut Option<Time>,
-) -> Option<Result<(), CallError>> {
+/// What a close answers, once it can: all bytes acknowledged is success, whatever comes after.
+fn closing_result(connection: View<'_>) -> Option<Result<(), CallError>> {
     let all_acked = connection.is_established() && connection.bytes_acked() == connection.bytes_written();
     match connection.end() {
-        Some(End::Orderly) => return Some(Ok(())),
-        Some(End::Failed(_)) if all_acked => return Some(Ok(())),
-        Some(End::Failed(error)) => return Some(Err(CallError::Ended(error))),
-        None => {}
+        Some(End::Orderly) => Some(Ok(())),
+        Some(End::Failed(_)) if all_acked => Some(Ok(())),
+        Some(End::Failed(error)) => Some(Err(CallError::Ended(error))),
+        None => all_acked.then_some(Ok(())),
     }
-    if !all_acked {
-        return None;
-    }
-    let fin_deadline = *fin_deadline.get_or_insert(now + FIN_LIMIT);
-    (connection.is_acked() || now >= fin_deadline).then_some(Ok(()))
 }

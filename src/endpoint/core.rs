@@ -1,7 +1,8 @@
 //! What one lock protects: the mux, its buffers, who drives, who waits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Condvar};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::moderation::Moderation;
@@ -48,6 +49,8 @@ pub(super) enum Seat {
 pub(super) enum Wanted {
     /// Any of these conditions of a connection, or its end.
     Condition { id: ConnId, mask: u32 },
+    /// Room to write to a connection while it is nobody's turn but that of `thread`, or its end.
+    Room { id: ConnId, thread: ThreadId },
     /// This many bytes acknowledged, or all.
     Acked { id: ConnId, bytes: u64 },
     /// A record for `poll_events`.
@@ -57,6 +60,11 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
+    /// Bytes of a connection to read, or its end.
+    pub(super) const fn readable(id: ConnId) -> Self {
+        Self::Condition { id, mask: event::READABLE }
+    }
+
     /// How long a call for it leaves the socket alone, if it need not wait.
     pub(super) const fn glance(self) -> Duration {
         if self.is_room() { GLANCE_FOR_ROOM } else { GLANCE }
@@ -64,14 +72,20 @@ impl Wanted {
 
     /// It is a call that writes.
     pub(super) const fn is_room(self) -> bool {
-        matches!(self, Self::Condition { mask: event::WRITABLE, .. })
+        matches!(self, Self::Room { .. } | Self::Condition { mask: event::WRITABLE, .. })
     }
 
-    pub(super) fn holds(self, mux: &Mux) -> bool {
+    pub(super) fn holds(self, mux: &Mux, turns: &Turns) -> bool {
         match self {
             Self::Condition { id, mask } => mux
                 .connection(id)
                 .is_none_or(|connection| connection.end().is_some() || mux.condition(id, mask) != Some(0)),
+            // Without the turn, room is no reason to wake: two that wait would wake each other all the time.
+            Self::Room { id, thread } => mux.connection(id).is_none_or(|connection| {
+                connection.end().is_some()
+                    || turns.get(&id).is_none_or(|whose| *whose == Turn::Of(thread))
+                        && mux.condition(id, event::WRITABLE) != Some(0)
+            }),
             Self::Acked { id, bytes } => mux.connection(id).is_none_or(|connection| {
                 connection.end().is_some() || connection.is_acked() || connection.bytes_acked() >= bytes
             }),
@@ -80,6 +94,17 @@ impl Wanted {
         }
     }
 }
+
+/// Whose turn it is to send on a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turn {
+    /// A thread in a `send` that has queued some of its bytes and waits to queue the rest.
+    Of(ThreadId),
+    /// Whoever was lent memory to write to.
+    Lent,
+}
+
+pub(super) type Turns = HashMap<ConnId, Turn>;
 
 /// A thread that waits while another drives.
 #[derive(Debug)]
@@ -115,9 +140,8 @@ pub(super) struct Core {
     pub(super) sleeping_until: Option<Time>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) io_thread: IoThread,
-    /// Connections whose turn to send somebody has: a `send` that has queued some of its bytes and waits to queue
-    /// the rest, or whoever was lent memory to write to.
-    pub(super) sending: HashSet<ConnId>,
+    /// Of the connections on which others may not send now.
+    pub(super) sending: Turns,
     /// The application is closing the endpoint: nobody but the closer goes on waiting.
     pub(super) is_closing: bool,
     /// The application has closed the endpoint; it goes on answering until then.
@@ -152,7 +176,7 @@ impl Core {
             sleeping_until: None,
             waiters: Vec::new(),
             io_thread: if io_thread { IoThread::Awake } else { IoThread::None },
-            sending: HashSet::new(),
+            sending: Turns::new(),
             is_closing: false,
             closed_until: None,
             flags: HashMap::new(),
@@ -304,7 +328,7 @@ impl Core {
     /// Calls those whose wait may be over.
     pub(super) fn call_satisfied(&mut self) {
         for waiter in self.waiters.iter_mut().filter(|waiter| !waiter.is_called) {
-            if waiter.wanted.holds(&self.mux) {
+            if waiter.wanted.holds(&self.mux, &self.sending) {
                 waiter.is_called = true;
                 waiter.condvar.notify_one();
             }

@@ -5,10 +5,11 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use super::core::{Core, IoThread, Wanted};
-use super::mux::{ConnId, Event, OpError, event};
+use super::core::{Core, IoThread, Turn, Wanted};
+use super::mux::{ConnId, Event, OpError};
 use super::seat::{Alarm, Guard, Kind, Shared, Wait};
 use super::waker::WakeFlag;
 use super::{CallError, Waker};
@@ -60,8 +61,9 @@ impl Endpoint {
     /// `WouldBlock`, `TimedOut`, `Interrupted`, `Finished`, `NotFound`, `Ended`: nothing was taken.
     pub fn send(&self, id: ConnId, data: &[u8], wait: Option<Duration>) -> Result<usize, CallError> {
         let (mut taken, mut has_turn) = (0, false);
-        let result = self.wait(id, event::WRITABLE, wait, Kind::Transfer, |core, now| {
-            if !has_turn && core.sending.contains(&id) {
+        let thread = thread::current().id();
+        let result = self.wait(id, Wanted::Room { id, thread }, wait, Kind::Transfer, |core, now| {
+            if !has_turn && core.sending.contains_key(&id) {
                 return None;
             }
             match core.mux.write(now, id, &data[taken..]) {
@@ -69,7 +71,9 @@ impl Endpoint {
                 Err(OpError::WouldBlock) => {}
                 Err(error) => return Some(Err(error.into())),
             }
-            has_turn |= taken > 0 && taken < data.len() && core.sending.insert(id);
+            if !has_turn && taken > 0 && taken < data.len() {
+                has_turn = core.sending.insert(id, Turn::Of(thread)).is_none();
+            }
             (taken == data.len()).then_some(Ok(()))
         });
         if has_turn {
@@ -104,7 +108,7 @@ impl Endpoint {
         buf: &mut [MaybeUninit<u8>],
         wait: Option<Duration>,
     ) -> Result<usize, CallError> {
-        let result = self.wait(id, event::READABLE, wait, Kind::Transfer, |core, now| {
+        let result = self.wait(id, Wanted::readable(id), wait, Kind::Transfer, |core, now| {
             match read_into(core, now, id, buf) {
                 Err(OpError::WouldBlock) => None,
                 result => Some(result.map_err(CallError::from)),
@@ -118,7 +122,7 @@ impl Endpoint {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn recv_slice(&self, id: ConnId, buf: &mut [u8], wait: Option<Duration>) -> Result<usize, CallError> {
-        let result = self.wait(id, event::READABLE, wait, Kind::Transfer, |core, now| {
+        let result = self.wait(id, Wanted::readable(id), wait, Kind::Transfer, |core, now| {
             match core.mux.read(now, id, buf) {
                 Err(OpError::WouldBlock) => None,
                 result => Some(result.map_err(CallError::from)),
@@ -167,7 +171,7 @@ impl Endpoint {
     /// `Interrupted`, `NotFound`; `Ended` once it has failed and nothing is left to read.
     pub fn poll(&self, id: ConnId, mask: u32, wait: Option<Duration>) -> Result<u32, CallError> {
         let own = self.own == Some(id);
-        let result = self.wait(id, mask, wait, Kind::Poll, |core, _| {
+        let result = self.wait(id, Wanted::Condition { id, mask }, wait, Kind::Poll, |core, _| {
             let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
             let failed = match connection.end() {
                 Some(End::Failed(error)) if connection.readable_bytes() == 0 => Some(error),
@@ -383,13 +387,13 @@ impl Endpoint {
     pub(super) fn wait<R>(
         &self,
         id: ConnId,
-        mask: u32,
+        wanted: Wanted,
         limit: Option<Duration>,
         kind: Kind,
         attempt: impl FnMut(&mut Core, Time) -> Option<Result<R, CallError>>,
     ) -> Result<R, CallError> {
         let flag = self.flag_of(id)?;
-        self.shared.wait(Wait { wanted: Wanted::Condition { id, mask }, flag: &flag, limit, kind }, attempt)
+        self.shared.wait(Wait { wanted, flag: &flag, limit, kind }, attempt)
     }
 
     pub(super) fn flag_of(&self, id: ConnId) -> Result<Arc<WakeFlag>, CallError> {

@@ -2,10 +2,12 @@
 //!
 //! A loan belongs to whoever holds it. The connection goes on meanwhile, on blocks of its own, so no lock is held.
 
+use std::thread;
 use std::time::Duration;
 
+use super::core::{Turn, Wanted};
 use super::driver::unwaited;
-use super::mux::{ConnId, OpError, event};
+use super::mux::{ConnId, OpError};
 use super::seat::Kind;
 use super::{CallError, Endpoint};
 use crate::connection::Loan;
@@ -36,13 +38,14 @@ impl Endpoint {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn reserve(&self, id: ConnId, wait: Option<Duration>) -> Result<SendLoan, CallError> {
-        let result = self.wait(id, event::WRITABLE, wait, Kind::Transfer, |core, now| {
-            if core.sending.contains(&id) {
+        let wanted = Wanted::Room { id, thread: thread::current().id() };
+        let result = self.wait(id, wanted, wait, Kind::Transfer, |core, now| {
+            if core.sending.contains_key(&id) {
                 return None;
             }
             match core.mux.reserve(now, id) {
                 Ok(block) => {
-                    core.sending.insert(id);
+                    core.sending.insert(id, Turn::Lent);
                     Some(Ok(SendLoan { block }))
                 }
                 Err(OpError::WouldBlock) => None,
@@ -68,11 +71,12 @@ impl Endpoint {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn peek(&self, id: ConnId, wait: Option<Duration>) -> Result<Option<Loan>, CallError> {
-        let result =
-            self.wait(id, event::READABLE, wait, Kind::Transfer, |core, now| match core.mux.peek(now, id) {
+        let result = self.wait(id, Wanted::readable(id), wait, Kind::Transfer, |core, now| {
+            match core.mux.peek(now, id) {
                 Err(OpError::WouldBlock) => None,
                 result => Some(result.map_err(CallError::from)),
-            });
+            }
+        });
         result.map_err(|error| unwaited(error, wait))
     }
 

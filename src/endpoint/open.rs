@@ -210,9 +210,18 @@ pub(super) struct Kinship<'e> {
 impl Kinship<'_> {
     /// Of an endpoint by itself.
     fn none() -> Result<Self, CallError> {
-        let seed = udp::seed().map_err(os("cannot get a random seed"))?;
-        Ok(Self { seed, shard: 0, places: Places::default(), first: None, sockets: Arc::default() })
+        Ok(Self {
+            seed: random_seed()?,
+            shard: 0,
+            places: Places::default(),
+            first: None,
+            sockets: Arc::default(),
+        })
     }
+}
+
+pub(super) fn random_seed() -> Result<[u8; 32], CallError> {
+    udp::seed().map_err(os("cannot get a random seed"))
 }
 
 pub(super) fn os(what: &'static str) -> impl FnOnce(io::Error) -> CallError {

@@ -287,7 +287,7 @@ impl Shared {
     /// Ends the sleep of whoever has the seat if there is something for it to do before it would wake.
     fn disturb_sleeper(&self, core: &Core) {
         let Some(until) = core.sleeping_until else { return };
-        let is_satisfied = core.driver_wants.is_some_and(|wanted| wanted.holds(&core.mux));
+        let is_satisfied = core.driver_wants.is_some_and(|wanted| wanted.holds(&core.mux, &core.sending));
         if is_satisfied || core.is_busy() || core.next_deadline().is_some_and(|next| next < until) {
             self.signals.poller.wake();
         }

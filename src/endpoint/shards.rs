@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::mux::{ConnId, Event, Places, event};
-use super::open::{Kinship, os};
+use super::open::{Kinship, os, random_seed};
 use super::waker::Signals;
 use super::{CallError, Endpoint, EndpointConfig, Waker};
 use crate::connection::Stats;
@@ -55,8 +55,8 @@ impl Shards {
             return Ok(Endpoint::receiver(config, host, port)?.into());
         }
         check(config)?;
-        let seed = udp::seed().map_err(os("cannot get a random seed"))?;
-        let steering_seed = udp::seed().map_err(os("cannot get a random seed"))?;
+        let seed = random_seed()?;
+        let steering_seed = random_seed()?;
         let first = Endpoint::bind(config, host, port)?;
         let (steering, sockets) = share(first, config, &steering_seed)?;
         let places = Places::default();

@@ -1,20 +1,24 @@
 //! Endpoints on loopback: real sockets, real threads, both ways of driving.
 
+mod closing;
 mod marks;
 mod shards;
 mod threads;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::core::Seat;
 use super::mux::event;
 use super::{CallError, ConnId, Endpoint, EndpointConfig, Event, Phase};
 use crate::connection::{self, End, Error};
 use crate::udp::WaitSet;
 
-const SECOND: Option<Duration> = Some(Duration::from_secs(1));
-const LONG: Option<Duration> = Some(Duration::from_secs(20));
+/// What a wait for something certain may take where everything is slow and others want the processors too.
+const LONG: Option<Duration> = Some(PATIENCE);
+const PATIENCE: Duration = Duration::from_secs(60);
 const NOW: Option<Duration> = Some(Duration::ZERO);
 
 fn config(io_thread: bool) -> EndpointConfig {
@@ -34,6 +38,23 @@ fn recv(endpoint: &Endpoint, id: ConnId, len: usize, wait: Option<Duration>) -> 
     let count = endpoint.recv_slice(id, &mut bytes, wait)?;
     bytes.truncate(count);
     Ok(bytes)
+}
+
+/// Waits until `holds`.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Returns once `count` calls wait at this endpoint: one in the seat, others to be called by whoever is there.
+fn until_waiting(endpoint: &Endpoint, count: usize) {
+    until("as many calls wait", || {
+        let core = endpoint.shared.lock().unwrap();
+        core.waiters.len() + usize::from(core.seat == Seat::Application) == count
+    });
 }
 
 fn pattern(len: usize) -> Vec<u8> {
@@ -89,7 +110,7 @@ fn carries_bytes_both_ways(io_thread: bool) {
         assert_eq!(served.join().unwrap(), Some(End::Orderly));
     });
     assert!(matches!(client.send(id, b"x", NOW), Err(CallError::NotFound)));
-    server.close_receiver(SECOND).unwrap();
+    server.close_receiver(LONG).unwrap();
 }
 
 #[test]
@@ -116,14 +137,18 @@ fn a_ping_pong_of_blocking_calls_does_not_wait_for_timers() {
             }
         });
         client.poll(id, event::CONNECTED, LONG).unwrap();
-        let start = Instant::now();
-        for round in 0..ROUNDS {
-            let ball = round.to_be_bytes();
-            client.send(id, &ball, LONG).unwrap();
-            assert_eq!(recv(&client, id, 64, LONG).unwrap(), ball);
-        }
-        let each = start.elapsed() / ROUNDS;
-        assert!(each < Duration::from_millis(5), "{each:?} per round trip");
+        let mut rounds: Vec<Duration> = (0..ROUNDS)
+            .map(|round| {
+                let (ball, start) = (round.to_be_bytes(), Instant::now());
+                client.send(id, &ball, LONG).unwrap();
+                assert_eq!(recv(&client, id, 64, LONG).unwrap(), ball);
+                start.elapsed()
+            })
+            .collect();
+        // Other programs may stop most of them, but a timer would stop each.
+        rounds.sort();
+        let quick = rounds[rounds.len() / 10];
+        assert!(quick < Duration::from_millis(5), "{quick:?}, and nine in ten take longer");
     });
 }
 
@@ -157,7 +182,7 @@ fn a_wake_ends_a_wait_and_is_remembered_until_then() {
         let waker = client.waker(Some(id));
         thread::scope(|scope| {
             let waiting = scope.spawn(|| recv(&client, id, 9, LONG));
-            thread::sleep(Duration::from_millis(20));
+            until_waiting(&client, 1);
             waker.wake();
             assert!(matches!(waiting.join().unwrap(), Err(CallError::Interrupted)));
         });
@@ -225,7 +250,7 @@ fn silence() -> (std::net::UdpSocket, u16) {
     (socket, port)
 }
 
-/// Is the descriptor readable now, or within `wait`?
+/// Is the descriptor readable, now or within `wait`?
 fn readable(watch: &WaitSet, wait: Duration) -> bool {
     let mut ready = Vec::new();
     watch.wait(Some(wait), &mut ready).unwrap();
@@ -245,7 +270,7 @@ fn watch(endpoint: &Endpoint) -> WaitSet {
 #[test]
 fn the_descriptor_is_readable_while_there_is_something_to_do() {
     for io_thread in [true, false] {
-        let (server, moment) = (receiver(io_thread), Duration::from_millis(300));
+        let (server, moment) = (receiver(io_thread), PATIENCE);
         let descriptor = watch(&server);
         assert!(!readable(&descriptor, Duration::from_millis(20)), "nothing yet");
         let (client, id) = dial(&server, true);
@@ -260,12 +285,12 @@ fn the_descriptor_is_readable_while_there_is_something_to_do() {
         while server.poll(peer, event::READABLE, LONG).unwrap() == 0 {}
         assert!(readable(&descriptor, moment), "bytes wait");
         assert_eq!(recv(&server, peer, 64, NOW).unwrap(), b"hello");
-        let settled = Instant::now() + Duration::from_secs(2);
-        while readable(&descriptor, Duration::from_millis(50)) {
-            // Without a thread, timers and ACKs make it readable too; polls deal with them.
-            assert!(Instant::now() < settled, "it does not calm down");
-            assert_eq!(server.poll_events(&mut Vec::new(), 1, NOW).unwrap(), 0);
-        }
+        // Without a thread, timers and ACKs make it readable too; polls deal with them.
+        until("it calms down", || {
+            let calm = !readable(&descriptor, Duration::from_millis(50));
+            assert!(calm || server.poll_events(&mut Vec::new(), 1, NOW).unwrap() == 0);
+            calm
+        });
         server.waker(None).wake();
         assert!(readable(&descriptor, moment), "a wake waits");
         assert!(matches!(server.poll_events(&mut Vec::new(), 1, NOW), Err(CallError::Interrupted)));
@@ -283,33 +308,40 @@ fn a_program_that_only_computes_has_its_acks_sent_by_the_thread() {
     let server = receiver(true);
     let (client, id) = dial(&server, true);
     let data = pattern(50_000); // within the first window, since nobody reads
-    let start = Instant::now();
     client.send(id, &data, LONG).unwrap();
     client.flush(id, LONG).unwrap();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(server.stats(None).unwrap().1, 1, "nobody has polled the server");
 }
 
+/// A process of its own, because the I/O threads of other tests have the same name: it is run by the next.
 #[test]
-fn an_idle_endpoint_sleeps() {
+#[ignore = "run by an_idle_endpoint_sleeps"]
+fn two_endpoints_become_idle_and_sleep() {
     let server = receiver(true);
     let (client, id) = dial(&server, true);
     client.send(id, b"x", LONG).unwrap();
     client.flush(id, LONG).unwrap();
-    thread::sleep(Duration::from_millis(400)); // delayed ACKs, tail probes, the grace of the seat
-    let before = switches();
-    thread::sleep(Duration::from_millis(400));
-    let woken: Vec<_> = switches()
-        .into_iter()
-        .filter(|(thread, count)| before.get(thread).is_some_and(|then| then < count))
-        .collect();
-    // Other tests' threads have the same name: at least two must have slept all the time.
-    assert!(before.len() >= woken.len() + 2, "{} of {} threads woke", woken.len(), before.len());
+    // Delayed ACKs, tail probes and the grace of the seat come first.
+    let mut before = HashMap::new();
+    until("both threads sleep for 400 ms", || {
+        thread::sleep(Duration::from_millis(400));
+        let now = switches();
+        std::mem::replace(&mut before, now.clone()) == now && now.len() == 2
+    });
+}
+
+#[test]
+fn an_idle_endpoint_sleeps() {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--ignored", "--exact", "endpoint::tests::two_endpoints_become_idle_and_sleep"]);
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 /// Voluntary context switches of every I/O thread in this process.
-fn switches() -> std::collections::HashMap<String, u64> {
-    let mut all = std::collections::HashMap::new();
+fn switches() -> HashMap<String, u64> {
+    let mut all = HashMap::new();
     for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
         let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
         if read("comm").trim() == "rtcp-io" {

@@ -16,9 +16,9 @@ use super::types::{rtcp_handle, rtcp_ssize};
 ///
 /// Errors: RTCP_EAGAIN: nothing could be taken and RTCP_OPT_IO_TIMEOUT_MS is 0. RTCP_ETIMEDOUT: that limit passed. RTCP_EINTR:
 /// rtcp_wake(). RTCP_EPIPE: after rtcp_finish(), or the peer takes no more. RTCP_EINVAL: `buf` NULL with `len` > 0, or `len`
-/// above PTRDIFF_MAX. RTCP_ENOCONN: not a live handle, or closed during the call. RTCP_ESTATE: a receiver, between rtcp_reserve()
-/// and rtcp_commit(), or from within a log callback. RTCP_ENOMEM: no memory. The connection's end: RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO,
-/// RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
+/// above PTRDIFF_MAX. RTCP_ENOCONN: not a live handle, or closed during the call. RTCP_ESTATE: a receiver, between
+/// rtcp_reserve() and rtcp_commit(), or from within a log callback. RTCP_ENOMEM: no memory. The connection's end:
+/// RTCP_ECONNREFUSED, RTCP_ECONNRESET, RTCP_EPEERTIMEOUT, RTCP_EPROTO, RTCP_EIO. RTCP_EFORKED, RTCP_EPANIC.
 /// Thread-safety: any thread; sends on one handle are done one after the other, each whole.
 /// Blocks: up to RTCP_OPT_IO_TIMEOUT_MS, while there is no room for more (RTCP_OPT_SEND_BUFFER); for -1 without limit.
 ///
@@ -106,8 +106,9 @@ pub extern "C" fn rtcp_flush(h: rtcp_handle, timeout_ms: c_int) -> c_int {
 /// Finishes and ends the handle, whatever it returns.
 /// Connection of its own socket: waits up to `timeout_ms` (also when RTCP_OPT_IO_TIMEOUT_MS is 0) until every byte is
 /// acknowledged. RTCP_OK: all is. RTCP_ETIMEDOUT, RTCP_EINTR: perhaps not, and the connection was reset. Else why it failed.
-/// Then, within `timeout_ms`, it stays for the peer's finish if that is missing: 2 round trips, 3 and 50 ms where packets are
-/// lost, 5 s at most. The program may end with the call, and nobody else would answer the peer.
+/// Then, within `timeout_ms`, it stays until its own finish is acknowledged, 10 s at most, and for the peer's finish if that is
+/// missing: 2 round trips, 3 and 50 ms where packets are lost, 5 s at most. The program may end with the call, and nobody else
+/// would answer the peer. What becomes of the finishes does not change the result.
 /// From an event loop: rtcp_finish(), wait for RTCP_EVENT_ACKED, then rtcp_close(h, 0).
 /// Connection of a receiver: never waits. Delivery goes on for up to `timeout_ms`; RTCP_EVENT_CLOSED brings the result.
 /// Receiver: stops accepting, closes all its connections within `timeout_ms`; RTCP_OK if each delivered everything.
@@ -118,7 +119,8 @@ pub extern "C" fn rtcp_flush(h: rtcp_handle, timeout_ms: c_int) -> c_int {
 /// handle ended as with 0. RTCP_ENOCONN: not a live handle. RTCP_EFORKED: ended here, the parent's goes on. RTCP_EPANIC.
 /// RTCP_ESTATE: from within a log callback; only then the handle lives on.
 /// Thread-safety: any thread; ends the calls that wait on the handle in others with RTCP_ENOCONN.
-/// Blocks: up to `timeout_ms` milliseconds, -1 = without limit, 0 = never; never for a connection of a receiver.
+/// Blocks: up to `timeout_ms` milliseconds, -1 = without limit, 0 = never; never for a connection of a receiver. With a trace
+/// (RTCP_OPT_TRACE) a second more at most, if its disk stands still.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn rtcp_close(h: rtcp_handle, timeout_ms: c_int) -> c_int {
@@ -146,7 +148,7 @@ pub extern "C" fn rtcp_close(h: rtcp_handle, timeout_ms: c_int) -> c_int {
 ///
 /// Errors: none. From within a log callback it does nothing.
 /// Thread-safety: any thread; ends the calls that wait on the handle in others with RTCP_ENOCONN.
-/// Blocks: never.
+/// Blocks: never; with a trace (RTCP_OPT_TRACE) a second at most, if its disk stands still.
 #[unsafe(no_mangle)]
 pub extern "C" fn rtcp_abort(h: rtcp_handle) {
     if HANDLES.get(h).is_none() {

@@ -345,7 +345,7 @@ mod tests {
         std::thread::spawn(|| log::info!("from a thread that makes no calls")).join().unwrap();
         let mut seen = Vec::new();
         while seen.len() < 2 {
-            let (message, refused) = receiver.recv_timeout(Duration::from_secs(10)).expect("a record");
+            let (message, refused) = receiver.recv_timeout(Duration::from_secs(30)).expect("a record");
             assert_eq!(refused, 1, "a call from within the callback is refused");
             if message.contains("from a") {
                 seen.push(message);

@@ -19,14 +19,14 @@ use crate::connection::End;
 use crate::endpoint::{Event, Shards};
 
 /// Binds a UDP socket and accepts connections on it. `host` NULL = every address, IPv6 and IPv4; port 0 = any free one (see
-/// rtcp_get_addr()). RTCP_OPT_SHARDS divides the work among cores. A client that vanishes is noticed only with RTCP_OPT_KEEPALIVE_MS or RTCP_OPT_IDLE_TIMEOUT_MS. `cfg` may
-/// be NULL. End with rtcp_close() or rtcp_abort().
+/// rtcp_get_addr()). RTCP_OPT_SHARDS divides the work among cores. A client that vanishes is noticed only with
+/// RTCP_OPT_KEEPALIVE_MS or RTCP_OPT_IDLE_TIMEOUT_MS. `cfg` may be NULL. End with rtcp_close() or rtcp_abort().
 ///
 /// Errors: RTCP_EADDR: no such name. RTCP_EIO: the address is in use or not this machine's, or the system gives no socket,
 /// descriptor or thread. RTCP_EINVAL: `out` NULL, `host` longer than 1024 bytes or not UTF-8, `host` or `port` given together
 /// with RTCP_OPT_SOCKET, RTCP_OPT_SHARDS above 1 together with an option that it does not go with, or the first setter of
 /// `cfg` that failed (whatever its code). RTCP_ENOTSUP: RTCP_OPT_SHARDS above 1 on a kernel that cannot. RTCP_ENOMEM: no
-/// memory, or 16 million handles live. RTCP_ESTATE: from within a log callback.
+/// memory, or 16 million handles live. RTCP_ESTATE: from within a log callback. RTCP_EPANIC.
 /// Thread-safety: any thread.
 /// Blocks: while a name is looked up, as long as the system's resolver takes; never for a numeric or NULL `host`.
 ///

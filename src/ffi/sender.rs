@@ -59,7 +59,7 @@ pub(super) unsafe fn target<'a>(host: *const c_char, port: u16) -> Result<&'a st
 /// Errors: RTCP_EADDR: no such name. RTCP_EINVAL: `out` or `host` NULL, `host` empty, longer than 1024 bytes or not UTF-8,
 /// `port` 0, or the first setter of `cfg` that failed (whatever its code). RTCP_EIO: the system gives no socket, descriptor or
 /// thread, or the address of RTCP_OPT_BIND cannot be bound. RTCP_ENOMEM: no memory, or 16 million handles live.
-/// RTCP_ESTATE: from within a log callback. The handshake's own failures come later, from other calls.
+/// RTCP_ESTATE: from within a log callback. RTCP_EPANIC. The handshake's own failures come later, from other calls.
 /// Thread-safety: any thread.
 /// Blocks: while a name is looked up, as long as the system's resolver takes; never for a numeric `host`.
 ///

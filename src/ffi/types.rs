@@ -67,7 +67,7 @@ pub enum rtcp_option {
     RTCP_OPT_MTU = 1,
     /// Most bytes held for the peer, per connection (int, 64 KiB to 1 GiB; default 128 MiB: 1 Gbit/s at a round trip of 300 ms,
     /// 37.5 MB, and what piles up behind losses). A limit, not a size: beyond what is in flight rtcp_send() takes one congestion
-    /// window, 20 ms of data (at most 4 MiB) or 128 KiB, whichever is most, then waits. Memory is taken as bytes are, and given
+    /// window, 20 ms of data (at most 1 MiB) or 128 KiB, whichever is most, then waits. Memory is taken as bytes are, and given
     /// back after 10 s with none.
     RTCP_OPT_SEND_BUFFER = 2,
     /// Largest window offered to the peer, bytes per connection (int, 64 KiB to 1 GiB; default 128 MiB, as above). A limit, not a
@@ -128,7 +128,8 @@ pub enum rtcp_option {
     /// File that a trace of every connection is appended to, one line of CSV per event; "%p" in it stands for the process id
     /// (str; default: what the environment variable RTCP_TRACE names, unless the program is set-user-id; "" = no trace).
     /// docs/tracing.md explains the columns, docs/plot_trace.py draws them. A file that cannot be written is warned of once and
-    /// disturbs nothing. Of the socket: rtcp_receiver_connect() takes no notice of it.
+    /// disturbs nothing; for a disk that stands still rtcp_close() and rtcp_abort() wait, each a second at most. Of the
+    /// socket: rtcp_receiver_connect() takes no notice of it.
     RTCP_OPT_TRACE = 27,
     /// 1 (default) = explicit congestion notification (RFC 3168) with every peer that has it: routers mark packets where they
     /// would drop them. Given up by itself on paths that do not carry marked packets. 0 = never (int, 0 or 1).

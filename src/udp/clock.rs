@@ -27,10 +27,11 @@ mod tests {
 
     #[test]
     fn the_clock_advances_at_the_rate_of_the_standard_one() {
-        let (start, reference) = (now(), Instant::now());
-        while reference.elapsed() < Duration::from_millis(5) {}
-        let measured = now() - start;
-        assert!(measured >= Duration::from_millis(5), "{measured:?}");
-        assert!(measured <= reference.elapsed() + Duration::from_millis(5), "{measured:?}");
+        let (outer, start, inner) = (Instant::now(), now(), Instant::now());
+        while inner.elapsed() < Duration::from_millis(5) {}
+        let (least, measured, most) = (inner.elapsed(), now() - start, outer.elapsed());
+        // The standard clock is slewed; this one is not, or not alike.
+        let slew = most / 100;
+        assert!(measured + slew >= least && measured <= most + slew, "{least:?} {measured:?} {most:?}");
     }
 }

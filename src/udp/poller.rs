@@ -345,6 +345,8 @@ mod tests {
     use std::thread;
 
     const SECOND: Duration = Duration::from_secs(1);
+    /// What something certain may take where everything is slow.
+    const PATIENCE: Duration = Duration::from_secs(30);
     const NOTHING: Ready =
         Ready { readable: false, writable: false, error: false, timer: false, wake: false };
 
@@ -365,30 +367,48 @@ mod tests {
         unsafe { libc::poll(&raw mut poll, 1, timeout_ms) == 1 }
     }
 
+    /// A busy machine wakes threads late, but not each time.
+    fn is_on_time_once(limit: Duration, mut lateness: impl FnMut() -> Duration) {
+        let end = now() + PATIENCE;
+        loop {
+            let late = lateness();
+            if late < limit {
+                return;
+            }
+            assert!(now() < end, "late each time, the last one by {late:?}");
+        }
+    }
+
     #[test]
     fn a_timeout_is_kept_to_the_fraction_of_a_millisecond() {
         let poller = poller();
         for wait in [epoll_wait, ppoll_then_epoll_wait] {
-            let mut events = [libc::epoll_event { events: 0, u64: 0 }; 3];
-            let (start, timeout) = (now(), Duration::from_micros(300));
-            assert_eq!(wait(poller.fd(), &mut events, Some(timeout)).unwrap(), 0);
-            let waited = now() - start;
-            assert!(waited >= timeout && waited < Duration::from_millis(50), "{waited:?}");
+            is_on_time_once(Duration::from_millis(50), || {
+                let mut events = [libc::epoll_event { events: 0, u64: 0 }; 3];
+                let (start, timeout) = (now(), Duration::from_micros(300));
+                assert_eq!(wait(poller.fd(), &mut events, Some(timeout)).unwrap(), 0);
+                let waited = now() - start;
+                assert!(waited >= timeout, "{waited:?}");
+                waited - timeout
+            });
         }
     }
 
     #[test]
     fn the_timer_fires_on_time_and_once() {
         let poller = poller();
-        let deadline = now() + Duration::from_millis(20);
-        poller.arm(Some(deadline)).unwrap();
-        assert!(!is_readable(&poller, 0));
-        assert!(is_readable(&poller, 1000));
-        assert!(now() >= deadline, "too early");
-        assert!(now() - deadline < Duration::from_millis(5), "late by {:?}", now() - deadline);
-        assert_eq!(poller.wait(None).unwrap(), Ready { timer: true, ..NOTHING });
-        assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), NOTHING);
-        assert!(!is_readable(&poller, 0));
+        is_on_time_once(Duration::from_millis(5), || {
+            let deadline = now() + Duration::from_millis(20);
+            poller.arm(Some(deadline)).unwrap();
+            assert!(!is_readable(&poller, 0) || now() >= deadline, "too early");
+            assert!(is_readable(&poller, PATIENCE.as_millis() as i32));
+            let at = now();
+            assert!(at >= deadline, "too early");
+            assert_eq!(poller.wait(None).unwrap(), Ready { timer: true, ..NOTHING });
+            assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), NOTHING);
+            assert!(!is_readable(&poller, 0));
+            at - deadline
+        });
     }
 
     #[test]
@@ -399,16 +419,16 @@ mod tests {
         poller.arm(Some(start + Duration::from_millis(10))).unwrap();
         poller.arm(Some(start + SECOND * 30)).unwrap();
         poller.arm(None).unwrap();
-        assert!(poller.wait(Some(SECOND)).unwrap().timer);
+        assert!(poller.wait(Some(SECOND * 20)).unwrap().timer, "ten milliseconds, and not thirty seconds");
         poller.arm(Some(Time::ZERO)).unwrap();
-        assert!(poller.wait(Some(SECOND)).unwrap().timer, "a deadline that has passed fires at once");
+        assert!(poller.wait(Some(PATIENCE)).unwrap().timer, "a deadline that has passed fires at once");
     }
 
     #[test]
     fn a_wake_up_from_another_thread_ends_the_wait_and_stays_until_cleared() {
         let poller = poller();
         thread::scope(|scope| {
-            let waiter = scope.spawn(|| poller.wait(Some(SECOND * 10)).unwrap());
+            let waiter = scope.spawn(|| poller.wait(Some(PATIENCE)).unwrap());
             poller.wake();
             assert_eq!(waiter.join().unwrap(), Ready { wake: true, ..NOTHING });
         });
@@ -421,7 +441,7 @@ mod tests {
     fn a_datagram_makes_the_nested_descriptor_readable_unless_the_socket_is_another_s() {
         let poller = poller();
         send_to(&poller, poller.socket.local_addr());
-        assert!(is_readable(&poller, 1000));
+        assert!(is_readable(&poller, PATIENCE.as_millis() as i32));
         assert_eq!(poller.wait(None).unwrap(), Ready { readable: true, ..NOTHING });
 
         poller.watch_socket(Interest::Nothing).unwrap();
@@ -443,15 +463,15 @@ mod tests {
         assert!(now() - start >= length);
         poller.wake();
         let start = now();
-        assert_eq!(poller.nap(SECOND * 10).unwrap(), Ready { readable: true, wake: true, ..NOTHING });
-        assert!(now() - start < SECOND);
+        assert_eq!(poller.nap(PATIENCE).unwrap(), Ready { readable: true, wake: true, ..NOTHING });
+        assert!(now() - start < PATIENCE);
     }
 
     #[test]
     fn a_new_interest_reaches_who_waits_with_the_old_one() {
         let poller = poller();
         thread::scope(|scope| {
-            let waiter = scope.spawn(|| poller.wait(Some(SECOND * 10)).unwrap());
+            let waiter = scope.spawn(|| poller.wait(Some(PATIENCE)).unwrap());
             while poller.state().waiting == 0 {
                 thread::yield_now();
             }
@@ -465,7 +485,7 @@ mod tests {
         let poller = poller();
         let closed = self::poller().socket.local_addr();
         send_to(&poller, closed);
-        assert_eq!(poller.wait(Some(SECOND)).unwrap(), Ready { error: true, ..NOTHING });
+        assert_eq!(poller.wait(Some(PATIENCE)).unwrap(), Ready { error: true, ..NOTHING });
         assert_eq!(poller.socket.poll_error().unwrap().unwrap().to, closed);
         assert_eq!(poller.socket.poll_error().unwrap(), None);
         assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), NOTHING);

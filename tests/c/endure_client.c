@@ -10,7 +10,7 @@
 #include <time.h>
 #include "check.h"
 
-enum { KB = 1024, LIMIT_MS = 40000 };
+enum { KB = 1024, LIMIT_MS = 120000 };
 
 static rtcp_config *cfg;
 static uint16_t port;
@@ -68,7 +68,7 @@ static void serial(unsigned count)
         EXPECT(RTCP_OK, rtcp_close(h, LIMIT_MS));
     }
     /* Each stays a moment in the background to answer repeated FINs. */
-    for (int tries = 500; tries > 0 && open_descriptors() != before; tries--) nanosleep(&moment, NULL);
+    for (int tries = 6000; tries > 0 && open_descriptors() != before; tries--) nanosleep(&moment, NULL);
     EXPECT(before, open_descriptors());
 }
 

@@ -94,7 +94,7 @@ static void close_under_the_pollers_feet(int round)
     EXPECT(RTCP_OK, rtcp_receiver_new(&r, "127.0.0.1", 0, cfg));
     pthread_create(&poller, NULL, serves, &r);
     nap_us(round * 97 % 3000);
-    EXPECT(RTCP_OK, rtcp_close(r, 1000));
+    EXPECT(RTCP_OK, rtcp_close(r, 60000));
     EXPECT(RTCP_ENOCONN, join(poller));
 }
 
@@ -144,9 +144,9 @@ static void wake_under_load(void)
     EXPECT((long long)MEGABYTES << 20, received);
     CHECK(interrupted > 0);
     int rc;
-    do rc = rtcp_poll(woken, RTCP_EVENT_ACKED, 10000); while (rc == RTCP_EINTR);
+    do rc = rtcp_poll(woken, RTCP_EVENT_ACKED, 60000); while (rc == RTCP_EINTR);
     EXPECT(RTCP_EVENT_ACKED, rc);
-    EXPECT(RTCP_OK, rtcp_close(woken, 10000));
+    EXPECT(RTCP_OK, rtcp_close(woken, 60000));
 }
 
 int main(int argc, char **argv)

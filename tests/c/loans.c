@@ -99,12 +99,12 @@ int main(void)
     EXPECT(RTCP_ESTATE, rtcp_consume(receiver, 0));
     EXPECT(RTCP_OK, rtcp_sender_new(&sender, "127.0.0.1", (uint16_t)atoi(strchr(text, ':') + 1), NULL));
     pthread_create(&thread, NULL, sender_thread, &sender);
-    while (member == 0 && rtcp_receiver_poll(receiver, &e, 1, 10000) == 1)
+    while (member == 0 && rtcp_receiver_poll(receiver, &e, 1, 60000) == 1)
         if (e.events & RTCP_EVENT_ACCEPTED) member = e.conn;
-    EXPECT(RTCP_OK, rtcp_set_int(member, RTCP_OPT_IO_TIMEOUT_MS, 30000));
+    EXPECT(RTCP_OK, rtcp_set_int(member, RTCP_OPT_IO_TIMEOUT_MS, 60000));
     receive_all(member);
     pthread_join(thread, NULL);
-    EXPECT(RTCP_OK, rtcp_flush(sender, 10000));
+    EXPECT(RTCP_OK, rtcp_flush(sender, 60000));
     rtcp_ssize room = rtcp_reserve(member, &p); /* the other way is open; the loan ends with the handle */
     CHECK(room > 0);
     memset(p, 1, (size_t)room);

@@ -70,7 +70,7 @@ static void *client(void *arg)
     }
     EXPECT(RTCP_OK, rtcp_finish(h));
     EXPECT(0, rtcp_recv(h, piece, PIECE));
-    EXPECT(RTCP_OK, rtcp_close(h, 20000));
+    EXPECT(RTCP_OK, rtcp_close(h, 30000));
     *(int *)arg = right;
     return NULL;
 }
@@ -111,7 +111,7 @@ static int serve(rtcp_handle receiver, int count)
     int over = 0, well = 0;
     while (over < count) {
         struct pollfd p = { .fd = rtcp_fd(receiver), .events = POLLIN };
-        if (poll(&p, 1, 20000) != 1) break;
+        if (poll(&p, 1, 30000) != 1) break;
         int n = rtcp_receiver_poll(receiver, ev, 4, 0);
         CHECK(n >= 0);
         for (int i = 0; i < n; i++) {
@@ -149,7 +149,7 @@ static void many_clients(void)
     EXPECT((long long)CLIENTS * BYTES, st.bytes_received);
     EXPECT((long long)CLIENTS * BYTES, st.bytes_acked);
     EXPECT(0, st.connections);
-    EXPECT(RTCP_OK, rtcp_close(receiver, 5000));
+    EXPECT(RTCP_OK, rtcp_close(receiver, 30000));
     EXPECT(RTCP_ENOCONN, rtcp_receiver_poll(receiver, &(rtcp_event){ 0 }, 1, 0));
 }
 
@@ -158,7 +158,7 @@ static rtcp_event next(rtcp_handle receiver, uint32_t bits)
 {
     rtcp_event ev = { 0 };
     for (int i = 0; i < 1000; i++) {
-        EXPECT(1, rtcp_receiver_poll(receiver, &ev, 1, 20000));
+        EXPECT(1, rtcp_receiver_poll(receiver, &ev, 1, 30000));
         if (ev.events & bits) return ev;
     }
     CHECK(!"the event came");
@@ -180,14 +180,14 @@ static void dialled_both_ways(void)
         EXPECT(RTCP_OK, rtcp_receiver_connect(&again, to, "127.0.0.1", port_of(from), NULL, NULL));
         CHECK(again == came);
         EXPECT(5, rtcp_send(out[i], "hello", 5));
-        EXPECT(RTCP_EVENT_READABLE, rtcp_poll(came, RTCP_EVENT_READABLE, 20000));
+        EXPECT(RTCP_EVENT_READABLE, rtcp_poll(came, RTCP_EVENT_READABLE, 30000));
         EXPECT(5, rtcp_recv(came, b, sizeof b));
         EXPECT(3, rtcp_send(came, "you", 3));
-        EXPECT(RTCP_OK, rtcp_flush(came, 20000));
+        EXPECT(RTCP_OK, rtcp_flush(came, 30000));
         EXPECT(3, rtcp_recv(out[i], b, sizeof b));
     }
     EXPECT(PEERS, stats_of(here).connections);
-    EXPECT(RTCP_OK, rtcp_close(here, 5000));
+    EXPECT(RTCP_OK, rtcp_close(here, 30000));
     for (int i = 0; i < PEERS; i++) rtcp_abort(peers[i]);
 }
 
@@ -214,13 +214,13 @@ static void closed_with_data_pending(void)
         expected += sent[i];
     }
     for (int i = 0; i < CLIENTS; i++) pthread_create(&threads[i], NULL, read_to_the_end, &h[i]);
-    EXPECT(RTCP_OK, rtcp_close(receiver, 20000));
+    EXPECT(RTCP_OK, rtcp_close(receiver, 30000));
     for (int i = 0; i < CLIENTS; i++) {
         void *sum;
         pthread_join(threads[i], &sum);
         CHECK((long)sum > 0);
         got += (long)sum;
-        EXPECT(RTCP_OK, rtcp_close(h[i], 5000));
+        EXPECT(RTCP_OK, rtcp_close(h[i], 30000));
     }
     EXPECT(expected, got);
 }
@@ -267,7 +267,7 @@ static void misused(int may_fork)
     CHECK(rtcp_get_addr(receiver, 0, text, sizeof text) > 0);
     uint16_t port = (uint16_t)atoi(strrchr(text, ':') + 1);
     EXPECT(RTCP_OK, rtcp_sender_new(&sender, "127.0.0.1", port, cfg));
-    EXPECT(RTCP_EVENT_CONNECTED, rtcp_poll(sender, RTCP_EVENT_CONNECTED, 20000));
+    EXPECT(RTCP_EVENT_CONNECTED, rtcp_poll(sender, RTCP_EVENT_CONNECTED, 30000));
     /* a port that is shared is not shared with others */
     EXPECT_SAYS(RTCP_EIO, rtcp_receiver_new(&h, NULL, port, cfg), "cannot bind");
     EXPECT(RTCP_ENOTSUP, rtcp_set_int(receiver, RTCP_OPT_SHARDS, 1));
@@ -276,7 +276,7 @@ static void misused(int may_fork)
 
     if (may_fork) forked(receiver);
     EXPECT(1, rtcp_send(sender, "x", 1));
-    EXPECT(RTCP_OK, rtcp_flush(sender, 20000));
+    EXPECT(RTCP_OK, rtcp_flush(sender, 30000));
     rtcp_abort(receiver);
     char b[1];
     EXPECT(RTCP_ECONNRESET, rtcp_recv(sender, b, 1));

@@ -21,7 +21,7 @@ static void *poll_for_ever(void *arg)
 {
     rtcp_event ev[4];
     int n;
-    while ((n = rtcp_receiver_poll(*(rtcp_handle *)arg, ev, 4, -1)) >= 0) ;
+    do n = rtcp_receiver_poll(*(rtcp_handle *)arg, ev, 4, -1); while (n >= 0 || n == RTCP_ESTATE);
     return (void *)(intptr_t)n;
 }
 
@@ -71,7 +71,7 @@ int main(void)
     /* a wake ends a wait, also one that comes first, and from a signal handler */
     EXPECT(RTCP_OK, rtcp_wake(receiver));
     int n;
-    while ((n = rtcp_receiver_poll(receiver, ev, 4, 5000)) > 0) ;
+    while ((n = rtcp_receiver_poll(receiver, ev, 4, 30000)) > 0) ;
     EXPECT(RTCP_EINTR, n);
     signalled = sender;
     signal(SIGUSR1, on_signal);
@@ -83,13 +83,15 @@ int main(void)
 
     /* a second poller is told so */
     pthread_create(&a, NULL, poll_for_ever, &receiver);
-    nap_ms(100);
-    EXPECT_SAYS(RTCP_ESTATE, rtcp_receiver_poll(receiver, ev, 4, 0), "another thread");
+    int tries = 30000;      /* of a millisecond, until the other polls */
+    while (--tries && (n = rtcp_receiver_poll(receiver, ev, 4, 0)) != RTCP_ESTATE) nap_ms(1);
+    CHECK(tries > 0);
+    EXPECT_SAYS(RTCP_ESTATE, n, "another thread");
 
     /* closing ends the waits of others */
     pthread_create(&b, NULL, recv_for_ever, &sender);
     nap_ms(50);
-    int rc = rtcp_close(sender, 2000);
+    int rc = rtcp_close(sender, 30000);
     CHECK(rc == RTCP_OK);
     EXPECT(RTCP_ENOCONN, join(b));
     rc = rtcp_close(receiver, 0);

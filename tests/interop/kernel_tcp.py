@@ -149,7 +149,7 @@ def wait_until_bound(port):
 
 def ours_to_kernel(programs, net, data, path):
     listener = socket.create_server((net.kernel, 0))
-    listener.settimeout(20)
+    listener.settimeout(60)
     port = listener.getsockname()[1]
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("127.0.0.1", port))  # our program's inner destination port is its UDP destination port
@@ -157,7 +157,7 @@ def ours_to_kernel(programs, net, data, path):
     shim.start()
     sender = subprocess.Popen([f"{programs}/a_send", path, "127.0.0.1", str(port)])
     connection, _ = listener.accept()
-    connection.settimeout(30)
+    connection.settimeout(60)
     digest = read_all(connection)
     connection.close()
     return digest == hashlib.sha256(data).hexdigest() and sender.wait(30) == 0 and has_grown(net, shim)
@@ -174,8 +174,8 @@ def kernel_to_ours(programs, net, data):
     shim = Shim(net, udp, ("127.0.0.1", port))
     shim.start()
     try:
-        client = socket.create_connection((net.ours, port), timeout=20)
-        client.settimeout(30)
+        client = socket.create_connection((net.ours, port), timeout=60)
+        client.settimeout(60)
         writer = threading.Thread(target=lambda: (client.sendall(data), client.shutdown(socket.SHUT_WR)))
         writer.start()
         digest = read_all(client)

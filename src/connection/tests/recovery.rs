@@ -336,3 +336,18 @@ fn what_timers_took_for_lost_is_taken_back_when_the_answer_was_only_late() {
     solo.gets(&Segment { ack: solo.una(MSS as i64), ..left });
     assert!(!solo.conn.snd.loss_rate.is_heavy(), "{before:?} -> {:?}", solo.conn.snd.loss_rate);
 }
+
+/// The same of fewer segments, as long as the path is hardly known: each probe of a thin link would bring copies.
+#[test]
+fn what_a_probe_took_for_lost_of_a_short_opening_is_taken_back_when_the_answer_was_only_late() {
+    let mut solo = Solo::client(&windowed(), Peer::Extension);
+    solo.conn.write(solo.now, &pattern(3 * MSS, 1)).unwrap();
+    let left = solo.segment();
+    assert_eq!(solo.output().len(), 3);
+    while solo.conn.snd.probe_count == 0 {
+        solo.run(ms(1));
+    }
+    assert!(solo.conn.snd.rto_count == 0 && solo.conn.snd.loss_rate.is_heavy());
+    solo.gets(&Segment { ack: solo.una(MSS as i64), ..left });
+    assert!(!solo.conn.snd.loss_rate.is_heavy(), "{:?}", solo.conn.snd.loss_rate);
+}

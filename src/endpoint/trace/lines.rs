@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    const LONG: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(60);
 
     /// A disk that takes nothing until the sender is dropped, says when it is asked to, and what it got.
     fn disk() -> (mpsc::Sender<()>, mpsc::Receiver<()>, Arc<Mutex<String>>, Arc<Lines>) {

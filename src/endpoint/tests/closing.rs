@@ -1,0 +1,61 @@
+//! How long a close takes where the peer is no help.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::endpoint::close::FIN_LIMIT;
+use crate::udp::{self, ReceiveBatch, SocketOptions, Transmit, UdpIo, UdpSocket};
+use crate::wire::{Flags, Segment};
+
+fn forward(socket: &UdpSocket, to: SocketAddr, bytes: &[u8]) {
+    // What the socket does not take is lost on the way.
+    let _ = socket.send(&mut [Transmit { to, from: None, ecn: None, segment_size: None, bytes }]);
+}
+
+/// Moves datagrams both ways until `done`, but none with a FIN towards the server.
+fn route_without_fin(outside: &UdpSocket, inside: &UdpSocket, server: SocketAddr, done: &AtomicBool) {
+    let (mut batch, mut client) = (ReceiveBatch::new(), None);
+    while !done.load(Ordering::Relaxed) {
+        if outside.receive(&mut batch).is_ok() {
+            for datagram in batch.iter() {
+                client = Some(datagram.from);
+                if !Segment::parse(datagram.bytes).unwrap().flags.contains(Flags::FIN) {
+                    forward(inside, server, datagram.bytes);
+                }
+            }
+        }
+        if let (Ok(_), Some(client)) = (inside.receive(&mut batch), client) {
+            batch.iter().for_each(|datagram| forward(outside, client, datagram.bytes));
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+#[test]
+fn once_all_bytes_are_there_a_close_waits_for_its_finish_no_longer_than_its_limit() {
+    let server = receiver(true);
+    let socket = || UdpSocket::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
+    let (outside, inside, done) = (socket(), socket(), AtomicBool::new(false));
+    let (client, id) = Endpoint::sender(&config(false), "127.0.0.1", outside.local_addr().port()).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| route_without_fin(&outside, &inside, server.local_addr(), &done));
+        client.send(id, b"x", LONG).unwrap();
+        client.flush(id, LONG).unwrap();
+        let earliest = udp::now() + FIN_LIMIT;
+        let closing = scope.spawn(|| client.close_connection(id, None));
+        until("it closes", || client.shared.lock().unwrap().is_closing);
+        let latest = udp::now() + FIN_LIMIT;
+        until("the limit is over", || {
+            let until = client.shared.lock().unwrap().sleeping_until;
+            let is_finished = closing.is_finished();
+            let is_over = udp::now() >= earliest;
+            assert!(is_over || !is_finished, "the finish arrived");
+            assert!(is_over || until.is_none_or(|until| until <= latest), "it would sleep past its limit");
+            is_over
+        });
+        assert!(matches!(closing.join().unwrap(), Ok(())));
+        assert!(udp::now() < latest + FIN_LIMIT, "with as much room as the limit is long");
+        done.store(true, Ordering::Relaxed);
+    });
+}
