@@ -228,7 +228,6 @@ impl Bbr {
             self.chance.on_calm_round(acked, lost);
         }
         self.heed_queue(acked, lost);
-        self.heed_overload(now, acked, lost);
         (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
         if matches!(self.phase, Phase::Down | Phase::Cruise)
             && bandwidth::is_chancy(self.explained())

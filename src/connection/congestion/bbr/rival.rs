@@ -141,8 +141,6 @@ const BANDWIDTH_ROUNDS: u64 = 5;
 /// The step before those takes a share, as a newcomer does: it ends once the rate has not grown so much any more
 /// for so many rounds.
 const START: u8 = u8::MAX;
-/// Share of a round's segments that a rival may cost, beyond chance. Back from its look it sends as much as before.
-const LOSS_MAX: f64 = 0.5;
 const START_GAIN: f64 = 2.0;
 const START_CWND_GAIN: f64 = 3.0;
 const START_GROWTH: f64 = 1.25;
@@ -181,14 +179,6 @@ impl Bbr {
         }
         if let Phase::Insist(step) = self.phase {
             self.advance_insisting(now, ack, step);
-        }
-    }
-
-    /// In a round this many segments arrived and were lost. Even beside a rival there is a bound.
-    pub(super) fn heed_overload(&mut self, now: Time, acked: f64, lost: f64) {
-        let is_start = self.phase == Phase::Insist(START);
-        if self.insists() && !is_start && lost > (LOSS_MAX + self.explained()) * (acked + lost) {
-            self.begin_down(now);
         }
     }
 
