@@ -15,8 +15,9 @@ use crate::time::Time;
 /// A round trip longer than the least by this factor, and this, meets a queue that somebody keeps.
 const DEEP: f64 = 1.25;
 const DEEP_MIN: Duration = Duration::from_millis(2);
-/// The queue stands for so long between two looks, ten seconds apart. Version 3 looks each 5 s.
-const STANDS: std::ops::Range<u32> = 8_500..10_500;
+/// The queue stands for so long between two looks, ten seconds apart. Looks of ours that many take together are 5 s
+/// apart and more, and never quite ten.
+const STANDS: std::ops::Range<u32> = 9_100..10_100;
 /// In fewer rounds than this the end of it cannot be seen.
 const STANDS_ROUNDS: u32 = 30;
 /// A look empties a deep queue at once...
