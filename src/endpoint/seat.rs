@@ -131,7 +131,9 @@ impl Shared {
         }
         let now = udp::now();
         core.presence.on_call(now, udp::was_preempted);
-        if core.seat == Seat::Free && now - core.driven_at >= wait.wanted.glance() {
+        let is_due = core.seat == Seat::Free && now - core.driven_at >= wait.wanted.glance();
+        // Who has to wait drives anyway.
+        if is_due && (wait.limit == Some(Duration::ZERO) || wait.wanted.holds(&core.mux)) {
             core = self.drive(core, Some(Time::ZERO))?;
             core.left_at = core.driven_at;
             core.turns += 1;
