@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar};
 use std::time::Duration;
 
+use super::expectation::Expectation;
 use super::moderation::Moderation;
 use super::mux::{self, ConnId, Mux, event};
 use super::presence::Presence;
@@ -65,6 +66,15 @@ impl Wanted {
         matches!(self, Self::Condition { mask: event::WRITABLE, .. })
     }
 
+    /// What the peer answers with may be it.
+    pub(super) const fn is_answer(self) -> bool {
+        match self {
+            Self::Condition { mask, .. } => mask & event::READABLE != 0,
+            Self::Events => true,
+            Self::Acked { .. } | Self::Silence => false,
+        }
+    }
+
     pub(super) fn holds(self, mux: &Mux) -> bool {
         match self {
             Self::Condition { id, mask } => mux
@@ -104,6 +114,7 @@ pub(super) struct Core {
     pub(super) driven_at: Time,
     pub(super) presence: Presence,
     pub(super) moderation: Moderation,
+    pub(super) expectation: Expectation,
     /// When the seat was last left, and in how many calls of the application one waited.
     pub(super) left_at: Time,
     pub(super) turns: u64,
@@ -144,6 +155,7 @@ impl Core {
             driven_at: Time::ZERO,
             presence: Presence::default(),
             moderation: Moderation::default(),
+            expectation: Expectation::default(),
             left_at: Time::ZERO,
             turns: 0,
             driver_wants: None,
@@ -169,6 +181,19 @@ impl Core {
     /// Is there work that needs no waiting?
     pub(super) fn is_busy(&self) -> bool {
         self.receive_again || (!self.blocked && (self.mux.wants_transmit() || !self.unsent.is_empty()))
+    }
+
+    /// How long the thread in the seat looks for an answer before it sleeps.
+    pub(super) fn watch(&self) -> Option<Duration> {
+        let waits_for_answer = self.driver_wants.is_some_and(Wanted::is_answer);
+        self.expectation.watch().filter(|_| waits_for_answer)
+    }
+
+    /// The thread in the seat has waited so long. `received`: for what is in the batch.
+    pub(super) fn on_wait(&mut self, took: Duration, received: bool) {
+        if self.driver_wants.is_some_and(Wanted::is_answer) {
+            self.expectation.on_wait(took, received && self.batch.is_single());
+        }
     }
 
     /// What the poller found, and every deadline that has come.
