@@ -87,7 +87,7 @@ mod tests {
             now += ms(rng.below(3));
             let at = 1 + LEN * rng.below(end / LEN);
             match rng.below(5) {
-                0 => board.on_retransmitted(at, now),
+                0 => drop(board.on_retransmitted(at, now)),
                 1 => board.mark_outstanding_lost(at),
                 2 => board.sack(at, at + 2 * LEN, &mut board.delivery(now, ms(1), None)),
                 3 => board.unmark_lost(),
