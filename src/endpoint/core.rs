@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use super::expectation::Expectation;
 use super::moderation::Moderation;
 use super::mux::{self, ConnId, Mux, event};
 use super::presence::Presence;
@@ -75,6 +76,15 @@ impl Wanted {
         matches!(self, Self::Room { .. } | Self::Condition { mask: event::WRITABLE, .. })
     }
 
+    /// What the peer answers with may be it.
+    pub(super) const fn is_answer(self) -> bool {
+        match self {
+            Self::Condition { mask, .. } => mask & event::READABLE != 0,
+            Self::Events => true,
+            Self::Room { .. } | Self::Acked { .. } | Self::Silence => false,
+        }
+    }
+
     pub(super) fn holds(self, mux: &Mux, turns: &Turns) -> bool {
         match self {
             Self::Condition { id, mask } => mux
@@ -131,6 +141,7 @@ pub(super) struct Core {
     pub(super) driven_at: Time,
     pub(super) presence: Presence,
     pub(super) moderation: Moderation,
+    pub(super) expectation: Expectation,
     /// When the seat was last left, and in how many calls of the application one waited.
     pub(super) left_at: Time,
     pub(super) turns: u64,
@@ -170,6 +181,7 @@ impl Core {
             driven_at: Time::ZERO,
             presence: Presence::default(),
             moderation: Moderation::default(),
+            expectation: Expectation::default(),
             left_at: Time::ZERO,
             turns: 0,
             driver_wants: None,
@@ -195,6 +207,19 @@ impl Core {
     /// Is there work that needs no waiting?
     pub(super) fn is_busy(&self) -> bool {
         self.receive_again || (!self.blocked && (self.mux.wants_transmit() || !self.unsent.is_empty()))
+    }
+
+    /// How long the thread in the seat looks for an answer before it sleeps.
+    pub(super) fn watch(&self) -> Option<Duration> {
+        let waits_for_answer = self.driver_wants.is_some_and(Wanted::is_answer);
+        self.expectation.watch().filter(|_| waits_for_answer)
+    }
+
+    /// The thread in the seat has waited so long. `received`: for what is in the batch.
+    pub(super) fn on_wait(&mut self, took: Duration, received: bool) {
+        if self.driver_wants.is_some_and(Wanted::is_answer) {
+            self.expectation.on_wait(took, received && self.batch.is_single());
+        }
     }
 
     /// What the poller found, and every deadline that has come.

@@ -16,6 +16,7 @@ mod config;
 mod cookies;
 mod core;
 mod driver;
+mod expectation;
 mod half_open;
 mod key;
 mod loans;

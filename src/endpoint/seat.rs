@@ -93,6 +93,7 @@ impl Shared {
         }
         if wait.wanted.is_room() {
             core.moderation.on_write();
+            core.expectation.on_write();
         }
         core = self.glance(core, &wait)?;
         let result = loop {
@@ -131,7 +132,9 @@ impl Shared {
         }
         let now = udp::now();
         core.presence.on_call(now, udp::was_preempted);
-        if core.seat == Seat::Free && now - core.driven_at >= wait.wanted.glance() {
+        let is_due = core.seat == Seat::Free && now - core.driven_at >= wait.wanted.glance();
+        // Who has to wait drives anyway.
+        if is_due && (wait.limit == Some(Duration::ZERO) || wait.wanted.holds(&core.mux, &core.sending)) {
             core = self.drive(core, Some(Time::ZERO))?;
             core.left_at = core.driven_at;
             core.turns += 1;
@@ -201,11 +204,18 @@ impl Shared {
             self.signals.poller.wait(timeout)
         } else {
             core.sleeping_until = Some(until.unwrap_or(Time::MAX));
-            let nap = core.moderation.nap();
+            let (nap, watch) = (core.moderation.nap(), core.watch());
             drop(core);
-            let ready = match nap {
-                Some(nap) => self.signals.poller.nap(timeout.map_or(nap, |timeout| timeout.min(nap))),
-                None => self.sleep_on_socket(timeout, until),
+            let within = |length: Duration| timeout.map_or(length, |timeout| timeout.min(length));
+            let ready = match (nap, watch) {
+                (Some(nap), _) => self.signals.poller.nap(within(nap)),
+                (None, Some(watch)) => match self.signals.poller.watch(within(watch)) {
+                    Ok(nothing) if nothing == Ready::default() => {
+                        self.sleep_on_socket(until.map(|until| until - udp::now()), until)
+                    }
+                    result => result,
+                },
+                (None, None) => self.sleep_on_socket(timeout, until),
             };
             core = self.lock()?;
             if nap.is_some() && !ready.as_ref().is_ok_and(|ready| ready.readable) {
@@ -222,9 +232,13 @@ impl Shared {
                 core.call_all();
             }
         }
-        let now = udp::now();
+        let took = udp::now() - now;
+        let now = now + took;
         core.driven_at = now;
         core.handle(now, ready, &self.socket, &self.signals);
+        if timeout != Some(Duration::ZERO) {
+            core.on_wait(took, ready.readable);
+        }
         core.call_satisfied();
         if self.signals.news.is_some() {
             self.publish(&mut core);

@@ -131,6 +131,12 @@ impl ReceiveBatch {
         self.filled
     }
 
+    /// One datagram came, by itself.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        matches!(&self.meta[..self.filled], [meta] if meta.len <= meta.stride)
+    }
+
     /// Every buffer that was offered is filled: more may wait.
     #[must_use]
     pub const fn is_full(&self) -> bool {

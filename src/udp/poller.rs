@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use super::clock::CLOCK;
@@ -136,6 +137,21 @@ impl Poller {
             timer: timer != 0,
             wake: wake != 0,
         })
+    }
+
+    /// Looks for `length` again and again without sleeping until something is ready, and lets other threads run in between.
+    ///
+    /// # Errors
+    /// Only what the kernel says of broken arguments; none is expected.
+    pub fn watch(&self, length: Duration) -> io::Result<Ready> {
+        let end = super::now() + length;
+        loop {
+            let ready = self.wait(Some(Duration::ZERO))?;
+            if ready != Ready::default() || super::now() >= end {
+                return Ok(ready);
+            }
+            thread::yield_now(); // the peer may be waiting for this very processor
+        }
     }
 
     /// Sleeps for `length` whatever arrives, then says what is ready; only a wake ends the sleep sooner.
@@ -342,7 +358,6 @@ fn ppoll(polled: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<(
 mod tests {
     use super::*;
     use crate::udp::{ReceiveBatch, SocketOptions, Transmit, UdpIo, now};
-    use std::thread;
 
     const SECOND: Duration = Duration::from_secs(1);
     /// What something certain may take where everything is slow.
