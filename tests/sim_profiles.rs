@@ -482,6 +482,44 @@ fn the_model_of_the_kernels_bbr_leaves_little_to_cubic_in_a_queue_of_one_bdp() {
     assert_eq!(report.flows[0].algorithm, "bbr-v1");
 }
 
+/// A minute of us and the model, who come so many milliseconds after each other: our share.
+fn share_beside_bbr_v1(seed: u64, we_come_at: u64, it_comes_at: u64) -> f64 {
+    let link = way(50_000, ms(20), Queue::Bdp);
+    let flow = |who: Sender, at, index| Flow {
+        start: ms(at) + micros(Rng::stream(seed, index).below(1_000)),
+        ..who.flow(LAG)
+    };
+    let flows = vec![flow(Sender::Ours(Algorithm::Bbr), we_come_at, 0), flow(Sender::BbrV1, it_comes_at, 1)];
+    let minute = ms(60_000);
+    Dumbbell { forward: link.clone(), back: link, flows, seed }.run(minute, Duration::ZERO..minute).share(0)
+}
+
+/// Who yields to loss keeps a tenth there. The queue that the model leaves alone each ten seconds gives it away.
+#[test]
+fn beside_the_model_of_the_kernels_bbr_we_keep_three_tenths_at_least() {
+    for (seed, ours, its) in
+        [(1, 0, 0), (2, 0, 0), (3, 0, 1_000), (4, 1_000, 0), (5, 0, 5_000), (6, 5_000, 0)]
+    {
+        let share = share_beside_bbr_v1(seed, ours, its);
+        println!("seed {seed}, from {ours} and {its} ms on: {share:.3}");
+        assert!((0.3..=0.7).contains(&share), "seed {seed}, from {ours} and {its} ms on: {share:.3}");
+    }
+}
+
+#[test]
+fn once_the_kernels_bbr_has_ended_cubic_gets_its_share_again() {
+    let link = way(50_000, ms(20), Queue::Bdp);
+    let ours = Sender::Ours(Algorithm::Bbr).flow(LAG);
+    let rival = Flow { stop: Some(ms(30_000)), ..Sender::BbrV1.flow(LAG) };
+    let cubic = Flow { start: ms(35_000), ..Sender::Cubic.flow(LAG) };
+    let (duration, since) = (ms(75_000), ms(40_000));
+    let flows = vec![ours, rival, cubic];
+    let report =
+        Dumbbell { forward: link.clone(), back: link, flows, seed: 1 }.run(duration, since..duration);
+    let (ours, cubics) = (report.share(0), report.share(2));
+    assert!(ours >= 0.3 && cubics >= 0.35, "ours {ours:.3}, CUBIC's {cubics:.3}");
+}
+
 /// The harness itself: a host that comes late finds more in its socket, and answers less often.
 #[test]
 fn a_lag_of_the_hosts_delays_each_step_of_the_handshake_and_thins_out_the_acknowledgements() {

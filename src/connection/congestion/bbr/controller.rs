@@ -108,6 +108,9 @@ impl Controller for Bbr {
             Phase::Refill => "probe-bw-refill",
             Phase::Up => "probe-bw-up",
             Phase::ProbeRtt => "probe-rtt",
+            Phase::Insist(0) => "probe-bw-up",
+            Phase::Insist(1) => "probe-bw-down",
+            Phase::Insist(_) => "probe-bw-cruise",
         }
     }
 

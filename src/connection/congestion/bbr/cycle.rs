@@ -41,6 +41,32 @@ pub(super) struct Cycle {
     is_raised: bool,
 }
 
+impl Cycle {
+    /// A probe that begins in `round`, while the path delivers `bandwidth`.
+    pub(super) fn restart_probe(&mut self, round: u64, bandwidth: f64) {
+        (self.phase_round, self.up_bandwidth, self.up_plateau) = (round, bandwidth, 0);
+    }
+
+    /// At the end of `round`: the path has delivered less than `growth` times as much as before for so many `rounds`.
+    pub(super) fn has_stopped_growing(
+        &mut self,
+        round: u64,
+        bandwidth: f64,
+        growth: f64,
+        rounds: u32,
+    ) -> bool {
+        if round < self.phase_round + UP_ROUNDS_MIN {
+            return false;
+        }
+        if bandwidth >= growth * self.up_bandwidth {
+            (self.up_bandwidth, self.up_plateau) = (bandwidth, 0);
+            return false;
+        }
+        self.up_plateau += 1;
+        self.up_plateau >= rounds
+    }
+}
+
 impl Bbr {
     pub(super) fn begin_down(&mut self, now: Time) {
         let spread = splitmix(now.as_nanos() ^ self.round.next) % 1_000_000_000;
@@ -83,7 +109,7 @@ impl Bbr {
         self.round.count - self.cycle.cruise_round
     }
 
-    fn phase_rounds(&self) -> u64 {
+    pub(super) fn phase_rounds(&self) -> u64 {
         self.round.count - self.cycle.phase_round
     }
 

@@ -17,6 +17,7 @@ mod extra_acked;
 mod loss_floor;
 mod min_rtt;
 mod probe_rtt;
+mod rival;
 mod round;
 mod startup;
 
@@ -28,6 +29,7 @@ use drain::Drain;
 use extra_acked::ExtraAcked;
 use loss_floor::{FLOOR_MAX, LossFloor, Seen, TRIAL_GAIN, Verdict};
 use min_rtt::MinRtt;
+use rival::Rival;
 use round::Round;
 use startup::{Full, Startup};
 
@@ -64,6 +66,8 @@ enum Phase {
     Refill,
     Up,
     ProbeRtt,
+    /// Beside a [rival](rival) that does not yield: a step of its cycle.
+    Insist(u8),
 }
 
 /// BBR as a [`Controller`]. Bytes and bytes per second are `f64`, exact up to 2^53.
@@ -84,6 +88,7 @@ pub(super) struct Bbr {
     startup: Startup,
     drain: Drain,
     cycle: Cycle,
+    rival: Rival,
     /// Start-up has found the path's rate once.
     is_full: bool,
     /// Share of segments that arrive corrupt, as the peer reports.
@@ -120,6 +125,7 @@ impl Bbr {
             startup: Startup::default(),
             drain: Drain::default(),
             cycle: Cycle::default(),
+            rival: Rival::default(),
             is_full: false,
             corruption: 0.0,
             cwnd: initial_window(mss),
@@ -134,6 +140,9 @@ impl Bbr {
 
     /// BBR.bw: bytes per second the link is believed to carry.
     fn bw(&self) -> f64 {
+        if self.insists() {
+            return self.bandwidth.delivered();
+        }
         self.bandwidth.max(self.explained()).min(self.bounds.bw_lo)
     }
 
@@ -149,6 +158,9 @@ impl Bbr {
     }
 
     fn rtt(&self) -> Duration {
+        if self.insists() {
+            return self.rival.least();
+        }
         self.min_rtt.get().unwrap_or_default()
     }
 
@@ -368,6 +380,7 @@ impl Bbr {
                 self.bounds.on_probe_too_high(ack.rate.tx_in_flight as f64, self.bdp());
                 self.begin_down(now);
             }
+            Phase::Insist(_) => self.begin_down(now), // where marks are given, nobody has to insist
             _ => self.bounds.on_congestion(self.bw(), self.cwnd),
         }
     }
@@ -375,7 +388,7 @@ impl Bbr {
     fn update_model(&mut self, now: Time, ack: &AckSample) {
         match self.phase {
             Phase::Startup => self.advance_startup(now, ack),
-            Phase::ProbeRtt => self.floor.observe(&self.seen(ack)),
+            Phase::ProbeRtt | Phase::Insist(_) => self.floor.observe(&self.seen(ack)),
             Phase::Drain if self.drain.is_blind() && !self.floor.in_trial() => {} // start-up has lost it
             _ => self.heed(now, ack),
         }
@@ -383,6 +396,7 @@ impl Bbr {
         if self.phase == Phase::Drain {
             self.advance_drain(now, ack);
         }
+        self.advance_rival(now, ack);
         self.advance_cycle(now, ack);
         self.advance_probe_rtt(now, ack);
     }
@@ -394,6 +408,7 @@ impl Bbr {
             Phase::Down => DOWN_PACING_GAIN,
             Phase::Up => UP_PACING_GAIN,
             Phase::Cruise | Phase::Refill | Phase::ProbeRtt => 1.0,
+            Phase::Insist(step) => rival::pacing_gain(step),
         };
         if self.floor.in_trial() { gain.min(TRIAL_GAIN) } else { gain }
     }
@@ -427,6 +442,7 @@ impl Bbr {
         let gain = match self.phase {
             Phase::Startup => self.startup.cwnd_gain(),
             Phase::Up => UP_CWND_GAIN,
+            Phase::Insist(step) => rival::cwnd_gain(step),
             _ => CWND_GAIN,
         };
         let extra = self.extra_acked.get(self.bandwidth.delivered(), self.rtt());
@@ -443,7 +459,7 @@ impl Bbr {
             self.cwnd = (self.cwnd + acked * (self.startup.growth() - 1.0)).min(target.max(self.cwnd));
         }
         let bound = match self.phase {
-            Phase::Startup | Phase::Drain => f64::INFINITY,
+            Phase::Startup | Phase::Drain | Phase::Insist(_) => f64::INFINITY,
             Phase::Up | Phase::Refill => self.bounds.inflight_hi,
             Phase::Down | Phase::Cruise => self.bounds.headroom().min(self.bounds.inflight_lo),
             Phase::ProbeRtt => self.probe_rtt_cwnd(),

@@ -22,7 +22,9 @@ impl Bbr {
             if self.min_rtt.is_stale && self.phase == Phase::Cruise && self.is_calm(now) {
                 self.min_rtt.renew(now, self.round.least_rtt());
             }
-            let is_due = self.min_rtt.is_stale && self.phase != Phase::Startup && !self.floor.in_trial();
+            let is_due = self.min_rtt.is_stale
+                && !matches!(self.phase, Phase::Startup | Phase::Insist(_))
+                && !self.floor.in_trial();
             if is_due {
                 self.saved_cwnd = self.saved_cwnd.max(self.cwnd);
                 self.probe_rtt_until = None;
