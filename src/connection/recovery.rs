@@ -99,7 +99,7 @@ impl Sender {
             cause,
             una: self.una,
             began: now,
-            first_retransmission: None,
+            has_retransmitted: false,
             una_retransmission: same.and_then(|undo| undo.una_retransmission),
         });
         self.resent.begin_episode();
@@ -130,7 +130,7 @@ impl Sender {
         self.retransmitted += 1;
         self.bytes_retransmitted += data;
         if let Some(undo) = &mut self.undo {
-            undo.first_retransmission.get_or_insert(now);
+            undo.has_retransmitted = true;
             if chunk.start == undo.una && transmissions == 2 {
                 undo.una_retransmission = Some(now);
             }
@@ -148,7 +148,7 @@ impl Sender {
         delivery: &Delivery,
     ) {
         let Some(undo) = &mut self.undo else { return };
-        if undo.first_retransmission.is_none() {
+        if !undo.has_retransmitted {
             return;
         }
         let advanced = self.una > undo.una && prior_una == undo.una;

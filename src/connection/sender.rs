@@ -47,8 +47,8 @@ pub(super) struct Undo {
     /// SND.UNA when the episode began.
     pub(super) una: u64,
     pub(super) began: Time,
-    /// Of anything in this episode.
-    pub(super) first_retransmission: Option<Time>,
+    /// Anything was sent again in this episode.
+    pub(super) has_retransmitted: bool,
     /// Of the segment at `una`, which had been sent once. None where one that left before the episode may be under way.
     pub(super) una_retransmission: Option<Time>,
 }

@@ -295,7 +295,7 @@ impl LossFloor {
     pub(super) fn learn_calm(&mut self, (acked, lost): (f64, f64)) {
         let calm = Meter { acked, lost, bursts: lost, ..Meter::new(self.newest) };
         let most = calm.loss() + CONFIDENCE_CALM * calm.deviation(self.floor, self.dispersion());
-        if most < self.floor {
+        if calm.total() >= OBSERVED_MIN && most < self.floor {
             self.record = Record::of(most);
             self.floor = most;
         }
@@ -508,6 +508,16 @@ mod tests {
         assert!((0.01..0.07).contains(&floor.get()), "{}", floor.get());
         floor.learn_calm((4000.0, 0.0));
         assert!(floor.get() < 0.02, "{}", floor.get());
+    }
+
+    #[test]
+    fn a_single_segment_refutes_no_floor() {
+        let (mut floor, _) = play(200, |_| 0.3);
+        let learned = floor.get();
+        for acked in [0.01, 1.0, 1.02, 2.0] {
+            floor.learn_calm((acked, 0.0));
+            assert!(learned > 0.29 && floor.get() == learned, "{acked}: {}", floor.get());
+        }
     }
 
     #[test]

@@ -30,6 +30,8 @@ const GONE_MAX: u32 = 1_250;
 /// Without a look for so long, or without a queue, there is no such rival any more.
 const LOOKS_MAX: u32 = 12_000;
 const ABSENT_MAX: u32 = 2_000;
+/// What a queue did in a longer pause of ours, nobody knows.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// For one to two of these the least round trip is remembered.
 const MEMORY: u32 = 12_000;
 
@@ -90,6 +92,10 @@ impl Rival {
         }
     }
 
+    const fn on_pause(&mut self) {
+        self.sign = Sign::Empty;
+    }
+
     /// A round is over whose shortest round trip was `rtt`.
     fn on_round(&mut self, now: Time, rtt: Duration, empty_min: u32) -> Seen {
         let now = now.as_millis() as u32;
@@ -105,7 +111,7 @@ impl Rival {
             Sign::Stands if is_empty => Sign::Empty,
             Sign::Gone if is_deep || lasted > GONE_MAX => {
                 let was_empty = self.empty_at.wrapping_sub(self.since);
-                if is_deep && was_empty >= empty_min {
+                if is_deep && lasted <= GONE_MAX && was_empty >= empty_min {
                     self.looked_at = now;
                     seen = Seen::Look;
                 }
@@ -165,18 +171,22 @@ impl Bbr {
 
     /// Looks for a rival at each round's end, and does as it does while there is one.
     pub(super) fn advance_rival(&mut self, now: Time, ack: &AckSample) {
-        if self.phase == Phase::ProbeRtt {
-            self.rival.on_own_look();
+        if self.round.is_start && self.round.took > PAUSE_MAX {
+            self.rival.on_pause();
         }
         if self.round.is_start
             && let Some(rtt) = self.round.least_rtt()
         {
             let empty_min = if self.insists() { EMPTY_MIN_KNOWN } else { EMPTY_MIN };
             match self.rival.on_round(now, rtt, empty_min) {
-                Seen::Look if !self.insists() => self.begin_insisting(now),
+                // Start-up of who has little to say lasts, and its rate is not the path's.
+                Seen::Look if self.is_full && !self.insists() => self.begin_insisting(now),
                 Seen::NoRival if self.insists() => self.begin_down(now),
                 _ => {}
             }
+        }
+        if self.phase == Phase::ProbeRtt {
+            self.rival.on_own_look(); // now: a PROBE_RTT ends with a round
         }
         if let Phase::Insist(step) = self.phase {
             self.advance_insisting(now, ack, step);
@@ -259,6 +269,60 @@ mod tests {
         assert!(!has_looked(&[(40, 1_000), (70, 9_800), (40, 2_000), (60, 100)]), "it has ended");
         assert!(!has_looked(&[(40, 1_000), (70, 20_000), (40, 300), (60, 100)]), "it stands for too long");
         assert!(!has_looked(&[(400, 1_000), (600, 9_800), (400, 300), (600, 100)]), "too few rounds");
+    }
+
+    /// The same of a flow, whose first round comes after a `pause`.
+    fn after_rounds(bbr: &mut Bbr, now: &mut Time, pause: u64, rounds: &[(u64, u64)]) {
+        let mut took = Duration::from_millis(50 + pause);
+        for (rtt, lasts) in rounds {
+            for _ in 0..lasts / 50 {
+                *now += took;
+                (bbr.round.is_start, bbr.round.took) = (true, took);
+                took = Duration::from_millis(50);
+                bbr.round.on_rtt(Duration::from_millis(*rtt));
+                bbr.round.end(*now, Duration::from_millis(40));
+                bbr.advance_rival(*now, &AckSample::default());
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_queue_did_in_a_pause_of_ours_shows_no_rival() {
+        let insists = |pause: u64, before: &[(u64, u64)], after: &[(u64, u64)]| {
+            let mut bbr = Bbr { is_full: true, ..Bbr::new(1432) };
+            let mut now = Time::from_nanos(100_000_000_000);
+            after_rounds(&mut bbr, &mut now, 0, &[(40, 1_000)]);
+            after_rounds(&mut bbr, &mut now, 0, before);
+            after_rounds(&mut bbr, &mut now, pause, after);
+            bbr.insists()
+        };
+        assert!(insists(0, &[(70, 9_800), (40, 300)], &[(60, 100)]));
+        assert!(!insists(1_500, &[(70, 9_800), (40, 300)], &[(60, 100)]), "it came back meanwhile");
+        assert!(!insists(9_400, &[(70, 200)], &[(70, 200), (40, 300), (60, 100)]), "it stood meanwhile");
+    }
+
+    #[test]
+    fn who_has_not_found_the_paths_rate_does_not_insist_on_it() {
+        for is_full in [false, true] {
+            let mut bbr = Bbr { is_full, ..Bbr::new(1432) };
+            let look = [(40, 1_000), (70, 9_800), (40, 300), (60, 100)];
+            after_rounds(&mut bbr, &mut Time::from_nanos(100_000_000_000), 0, &look);
+            assert_eq!(bbr.insists(), is_full);
+        }
+    }
+
+    #[test]
+    fn a_probe_rtt_that_ends_with_the_round_that_shows_an_empty_queue_shows_no_rival() {
+        for (phase, insists) in [(Phase::Cruise, true), (Phase::ProbeRtt, false)] {
+            let mut bbr = Bbr { is_full: true, ..Bbr::new(1432) };
+            let mut now = Time::from_nanos(100_000_000_000);
+            after_rounds(&mut bbr, &mut now, 0, &[(40, 1_000), (70, 9_800)]);
+            bbr.phase = phase;
+            after_rounds(&mut bbr, &mut now, 0, &[(40, 50)]);
+            bbr.phase = Phase::Cruise;
+            after_rounds(&mut bbr, &mut now, 0, &[(40, 300), (60, 100)]);
+            assert_eq!(bbr.insists(), insists, "{phase:?}");
+        }
     }
 
     #[test]
