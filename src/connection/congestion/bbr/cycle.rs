@@ -15,6 +15,9 @@ const WAIT_ROUNDS_MAX: f64 = 63.0;
 const UP_GROWTH: f64 = 1.1;
 /// Rounds of a probe before its first result is in.
 const UP_ROUNDS_MIN: u64 = 2;
+/// What a probe adds to `inflight_hi` in its first round trip, and twice as much in each further one, in segments (the
+/// draft: 1). Beside others' queue a probe is over after three, and Reno would have added up to 63 since the last.
+const RAISE: f64 = 6.0;
 /// Rounds without growth that end a probe even where no queue shows.
 const UP_PLATEAU_ROUNDS: u32 = 3;
 
@@ -172,9 +175,10 @@ impl Bbr {
         if self.round.is_start {
             self.cycle.raises = (self.cycle.raises + 1).min(30);
         }
-        // By 2^raises segments per round trip of ACKs, or by a 32nd, which on a long fat path is more.
+        // By RAISE 2^raises segments per round trip of ACKs, or by a 32nd, which on a long fat path is more.
         let share = ack.newly_acked as f64 / self.cwnd;
-        let raise = (f64::from(1u32 << self.cycle.raises) * self.mss).max(self.bounds.inflight_hi / 32.0);
+        let raise =
+            (RAISE * f64::from(1u32 << self.cycle.raises) * self.mss).max(self.bounds.inflight_hi / 32.0);
         self.bounds.inflight_hi += share * raise;
         self.cycle.is_raised = true;
     }
