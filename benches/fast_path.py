@@ -3,6 +3,7 @@
 themselves; CPU seconds and context switches of both ends as the kernel counts them. Needs `make -C c-examples`.
 
     benches/fast_path.py [loopback] [veth] [--linkemu DIR] [--peers DIR] [--bytes N] [--runs 5] [--only NAME,NAME]
+    benches/fast_path.py pingpong [--runs 5]
 
 Markdown on stdout. `veth`: two namespaces, MTU 1500, no offloads, so that nothing larger crosses: a wire's bound; needs root.
 LINKEMU: linkemu's folder, for tcp_xfer and udp_limit; PEERS: a folder with bin/NAME that takes the same command line."""
@@ -131,22 +132,46 @@ def link_down():
         subprocess.run(["ip", "netns", "del", space], check=False, stderr=subprocess.DEVNULL)
 
 
+def placements():
+    """Name, and what runs the server and the client where: left alone, the scheduler moves them, and the figures with them."""
+    cpus = sorted(os.sched_getaffinity(0))
+    on = [["taskset", "-c", str(cpu)] for cpu in (cpus[0], cpus[-1])]
+    yield "scheduler's choice", [], []
+    yield "one processor", on[0], on[0]
+    if len(cpus) > 1:
+        yield "two processors", on[0], on[1]
+
+
+def exchange(program, flags, serve_on, ask_on):
+    """What the client of one ping-pong says of it."""
+    address = f"127.0.0.1:{free_port()}"
+    server = subprocess.Popen([*serve_on, program, "serve", "--listen", address, *flags], stdout=subprocess.DEVNULL)
+    try:
+        time.sleep(0.2)  # until it listens
+        ask = [*ask_on, program, "ask", "--to", address, "--count", "5000", *flags]
+        answer = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S).stdout
+        server.wait(timeout=LIMIT_S)
+    finally:
+        server.kill()
+    return json.loads(answer.splitlines()[-1])
+
+
 def ping_pong(options):
-    """64 bytes there and back between two processes, in turns with plain UDP: medians of the runs."""
-    program, results = options.perf.with_name("rtcp_pingpong"), {}
+    """64 bytes there and back between two processes, for each placement in turns with plain UDP: medians of the rounds."""
+    program, bare, results = options.perf.with_name("rtcp_pingpong"), "bare UDP", {}
+    kinds = ((bare, ["--bare"]), ("librtcp", []), ("librtcp, caller-driven", ["--no-thread"]))
     for _ in range(options.runs):
-        for title, flags in (("bare UDP", ["--bare"]), ("librtcp", []), ("librtcp, caller-driven", ["--no-thread"])):
-            address = f"127.0.0.1:{free_port()}"
-            server = subprocess.Popen([program, "serve", "--listen", address, *flags], stdout=subprocess.DEVNULL)
-            time.sleep(0.3)
-            ask = [program, "ask", "--to", address, "--count", "20000", *flags]
-            answer = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S).stdout
-            server.wait(timeout=LIMIT_S)
-            results.setdefault(title, []).append(json.loads(answer.splitlines()[-1]))
-    print(f"\n### Ping-pong, 64 bytes, medians of {options.runs}\n\n| | p50, us | p99, us |\n|---|---:|---:|")
-    for title, runs in results.items():
-        p50, p99 = (statistics.median(run[key] for run in runs) for key in ("p50_us", "p99_us"))
-        print(f"| {title} | {p50:.1f} | {p99:.1f} |", flush=True)
+        for place, *where in placements():
+            for title, flags in kinds:
+                results.setdefault((place, title), []).append(exchange(program, flags, *where))
+    print(f"\n### Ping-pong, 64 bytes, medians of {options.runs}; ratios to bare UDP of the same round and place\n")
+    print("| | | p50, us | ratio | p99, us | ratio |\n|---|---|---:|---:|---:|---:|")
+    for (place, title), runs in results.items():
+        cells = []
+        for key in ("p50_us", "p99_us"):
+            ratios = [run[key] / plain[key] for run, plain in zip(runs, results[place, bare])]
+            cells += [f"{statistics.median(run[key] for run in runs):.1f}", f"{statistics.median(ratios):.2f}"]
+        print(f"| {place} | {title} | {' | '.join(cells)} |", flush=True)
 
 
 def further(options):
@@ -157,7 +182,7 @@ def further(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("places", nargs="*", metavar="loopback|veth", default=["loopback"])
+    parser.add_argument("places", nargs="*", metavar="loopback|veth|pingpong", default=["loopback"])
     parser.add_argument("--linkemu", type=Path, default=os.environ.get("LINKEMU"))
     parser.add_argument("--peers", type=Path, default=os.environ.get("PEERS"))
     parser.add_argument("--bytes", type=int, default=4 << 30)
@@ -167,6 +192,8 @@ def main():
     parser.add_argument("--perf", type=Path, default=target / "c-examples/rtcp_perf", help="our program")
     options = parser.parse_args()
     options.linkemu, options.peers = (path and Path(path) for path in (options.linkemu, options.peers))
+    if options.places == ["pingpong"]:
+        return ping_pong(options)
     if unknown := set(options.places) - set(ADDRESS):
         parser.error(f"no such place: {' '.join(unknown)}")
     if not options.perf.exists():

@@ -14,8 +14,8 @@ use crate::udp;
 /// How long an endpoint stays to answer repeated FINs, if nothing is known of the paths.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// Once every byte is acknowledged, how long a close goes on for the sake of its FIN.
-pub(super) const FIN_LIMIT: Duration = Duration::from_secs(10);
+/// Once every byte is acknowledged, how long a close goes on for the sake of its FIN. Tests wait for it in real time.
+pub(super) const FIN_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 impl Endpoint {
     /// Resets the connection. Of a connection with a socket of its own this is the endpoint's end.

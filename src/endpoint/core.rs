@@ -210,9 +210,8 @@ impl Core {
     }
 
     /// How long the thread in the seat looks for an answer before it sleeps.
-    pub(super) fn watch(&self) -> Option<Duration> {
-        let waits_for_answer = self.driver_wants.is_some_and(Wanted::is_answer);
-        self.expectation.watch().filter(|_| waits_for_answer)
+    pub(super) fn watch(&mut self) -> Option<Duration> {
+        if self.driver_wants.is_some_and(Wanted::is_answer) { self.expectation.watch() } else { None }
     }
 
     /// The thread in the seat has waited so long. `received`: for what is in the batch.

@@ -25,6 +25,8 @@ const PENANCE_MAX: u32 = 1024;
 pub(super) struct Expectation {
     /// The application has written since it last waited.
     has_asked: bool,
+    /// And looks for the answer: another thread may write while one only sleeps.
+    is_watching: bool,
     /// Short waits that are still to come before the next watch.
     missing: u32,
     /// And how many there will be after one in vain.
@@ -33,7 +35,7 @@ pub(super) struct Expectation {
 
 impl Default for Expectation {
     fn default() -> Self {
-        Self { has_asked: false, missing: DIALOGUE, next_penance: PENANCE }
+        Self { has_asked: false, is_watching: false, missing: DIALOGUE, next_penance: PENANCE }
     }
 }
 
@@ -44,23 +46,24 @@ impl Expectation {
     }
 
     /// How long the thread that is about to wait for an answer looks for it first; `None`: it sleeps at once.
-    pub(super) fn watch(&self) -> Option<Duration> {
-        (self.has_asked && self.missing == 0).then_some(WATCH)
+    pub(super) fn watch(&mut self) -> Option<Duration> {
+        self.is_watching = self.has_asked && self.missing == 0;
+        self.is_watching.then_some(WATCH)
     }
 
     /// A wait is over. `answered`: one datagram ended it.
     pub(super) fn on_wait(&mut self, took: Duration, answered: bool) {
+        let was_watched = std::mem::take(&mut self.is_watching);
         if !std::mem::take(&mut self.has_asked) {
             return;
         }
-        let was_watched = self.missing == 0;
         if was_watched && answered && took < WATCH {
             self.next_penance = (self.next_penance - 1).max(PENANCE);
         } else if was_watched {
             self.missing = self.next_penance;
             self.next_penance = (2 * self.next_penance).min(PENANCE_MAX);
         } else if answered && took < SHORT {
-            self.missing -= 1;
+            self.missing = self.missing.saturating_sub(1);
         } else {
             self.missing = self.missing.max(DIALOGUE);
         }
@@ -108,6 +111,16 @@ mod tests {
         let mut expectation = Expectation::default();
         assert_eq!(dialogue(&mut expectation, 20 * US, 10), 6);
         assert_eq!(dialogue(&mut expectation, 10_000 * US, 100), 1);
+    }
+
+    #[test]
+    fn what_another_thread_asks_during_a_sleep_is_no_watch_in_vain() {
+        let mut expectation = Expectation::default();
+        assert_eq!(dialogue(&mut expectation, 20 * US, 10), 6);
+        assert_eq!(expectation.watch(), None);
+        expectation.on_write();
+        expectation.on_wait(10_000 * US, true);
+        assert_eq!(dialogue(&mut expectation, 20 * US, 10), 6, "a dialogue begins anew, without a penance");
     }
 
     #[test]

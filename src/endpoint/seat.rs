@@ -204,7 +204,8 @@ impl Shared {
             self.signals.poller.wait(timeout)
         } else {
             core.sleeping_until = Some(until.unwrap_or(Time::MAX));
-            let (nap, watch) = (core.moderation.nap(), core.watch());
+            let nap = core.moderation.nap();
+            let watch = if nap.is_none() { core.watch() } else { None };
             drop(core);
             let within = |length: Duration| timeout.map_or(length, |timeout| timeout.min(length));
             let ready = match (nap, watch) {

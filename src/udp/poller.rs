@@ -483,6 +483,30 @@ mod tests {
     }
 
     #[test]
+    fn a_watch_ends_with_a_wake_a_deadline_or_a_datagram_and_after_its_length_without() {
+        let poller = poller();
+        is_on_time_once(Duration::from_millis(5), || {
+            let (start, length) = (now(), Duration::from_micros(50));
+            assert_eq!(poller.watch(length).unwrap(), NOTHING);
+            let watched = now() - start;
+            assert!(watched >= length, "{watched:?}");
+            watched - length
+        });
+        let start = now();
+        thread::scope(|scope| {
+            let watcher = scope.spawn(|| poller.watch(PATIENCE).unwrap());
+            poller.wake();
+            assert_eq!(watcher.join().unwrap(), Ready { wake: true, ..NOTHING });
+        });
+        poller.clear_wake();
+        poller.arm(Some(now() + Duration::from_millis(10))).unwrap();
+        assert_eq!(poller.watch(PATIENCE).unwrap(), Ready { timer: true, ..NOTHING });
+        send_to(&poller, poller.socket.local_addr());
+        assert_eq!(poller.watch(PATIENCE).unwrap(), Ready { readable: true, ..NOTHING });
+        assert!(now() - start < PATIENCE, "at once, not after its length");
+    }
+
+    #[test]
     fn a_new_interest_reaches_who_waits_with_the_old_one() {
         let poller = poller();
         thread::scope(|scope| {
