@@ -261,6 +261,9 @@ mod tests {
             !has_looked(&[(40, 1_000), (70, 5_000), (40, 300), (70, 5_000), (40, 300), (70, 100)]),
             "version 3"
         );
+        for stood in [9_000, 10_200] {
+            assert!(!has_looked(&[(40, 1_000), (70, stood), (40, 300), (60, 100)]), "own flows, {stood} ms");
+        }
         assert!(!has_looked(&[(40, 1_000), (70, 9_800), (40, 100), (60, 100)]), "the bottom of a sawtooth");
         assert!(
             !has_looked(&[(40, 1_000), (70, 9_000), (45, 800), (40, 300), (60, 100)]),
