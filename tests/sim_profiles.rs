@@ -134,6 +134,9 @@ fn profiles() -> Vec<Profile> {
     let geo = |rate| Impairments { loss: 0.01, ..way(rate, ms(300), Queue::Bdp) };
     let dark = Window { from: Time::ZERO + ms(2_000), until: Time::ZERO + ms(7_000) };
     let two_way = |name, down, up| Profile { down, ..Profile::both(name, up) };
+    let bursty = |name, p| {
+        Profile::both(name, Impairments { burst_loss: Some(bursts(micros(120), p, 0.2)), ..clean() })
+    };
     vec![
         Profile::both("lan", way(1_000_000, micros(100), Queue::Bytes(512_000))),
         Profile::both("wan100", way(100_000, ms(10), Queue::Bdp)),
@@ -156,6 +159,9 @@ fn profiles() -> Vec<Profile> {
         ),
         Profile::both("reorder", Impairments { late: 0.10, late_by: ms(10), ..clean() }),
         Profile::both("dup", Impairments { duplicate: 0.05, ..clean() }),
+        bursty("bursty5", 0.0105),
+        bursty("bursty20", 0.05),
+        bursty("bursty40", 0.1333),
         Profile::both("bufferbloat", way(10_000, ms(10), Queue::Millis(1_000))),
         Profile::both("blackout", Impairments { blackouts: vec![dark], ..clean() }),
         two_way("ackloss", clean(), Impairments { loss: 0.30, ..clean() }),
@@ -427,6 +433,13 @@ fn a_path_that_loses_a_fifth_by_chance_is_filled_once_that_is_learned() {
         assert!(score.of_bound >= 0.5 && score.waste <= 1.3, "{score:?}");
         assert!(score.learned.is_some_and(|at| at < ms(6_000)), "{score:?}");
         assert!((100..300).contains(&score.floor_permille) && !score.is_cut, "{score:?}");
+    }
+}
+
+#[test]
+fn where_a_tenth_comes_late_nothing_is_lost_and_the_path_is_filled() {
+    for score in scores_of("reorder", &SHORT, &[1, 2]) {
+        assert!(score.of_bound >= 0.93 && score.waste <= 1.02 && score.needless == 0, "{score:?}");
     }
 }
 
