@@ -63,7 +63,11 @@ impl Sender {
             self.cwnd_limited = true;
             return None;
         }
-        self.admit(now, end - start)?;
+        // RFC 6298 5.4: the timer's own segment leaves now. Copies of a small flight that few answers reached may owe the
+        // pacer minutes, at a rate measured from a lone FIN: the path would be open long before it is asked again.
+        if !self.timeout_due {
+            self.admit(now, end - start)?;
+        }
         Some(Chunk { start, end, reason: Reason::Lost })
     }
 

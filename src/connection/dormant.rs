@@ -12,7 +12,7 @@ use super::congestion::Controller;
 use super::corruption::{self, Corruption};
 use super::ecn::{Marking, MarksSeen};
 use super::handshake::Opening;
-use super::input::{is_believable, prove};
+use super::input::{Proof, is_believable, prove};
 use super::limiter::Limiter;
 use super::liveness::Liveness;
 use super::loss_rate::LossRate;
@@ -31,7 +31,7 @@ use super::seq_space::SeqSpace;
 use super::timers::RELEASE_AFTER;
 use super::{Config, Connection, Identity, State, Terms, ack_policy, arrivals};
 use crate::time::Time;
-use crate::wire::{Segment, SeqNum};
+use crate::wire::{Flags, Segment, SeqNum};
 
 mod view;
 pub use view::View;
@@ -198,14 +198,42 @@ impl Connection {
 impl Dormant {
     /// True: `datagram` is damaged or a stranger's, was counted, and is not worth waking for. The peer hears of the
     /// damage with the next ACK.
-    pub fn absorbs(&mut self, segment: &Segment<'_>, datagram: &[u8]) -> bool {
-        if prove(self.keys, &self.terms, segment, datagram).is_some() {
-            return false;
-        }
+    pub fn absorbs(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8]) -> bool {
         let seq = SeqSpace::new(self.irs).unwrap(segment.seq, self.rcv_nxt);
         let window_end = self.rcv_nxt + u64::from(self.rcv_wnd);
-        self.rcv_corrupt += u64::from(is_believable(seq, self.rcv_nxt, window_end));
-        true
+        match prove(self.keys, &self.terms, segment, datagram) {
+            Some(Proof::Keyed) => false,
+            Some(Proof::Sum) => {
+                let is_noise = self.is_noise(now, segment, seq, window_end);
+                self.packets_received += u64::from(is_noise);
+                is_noise
+            }
+            None => {
+                self.rcv_corrupt += u64::from(is_believable(seq, self.rcv_nxt, window_end));
+                true
+            }
+        }
+    }
+
+    /// Of `segment`, which anyone may have made, nothing would come: it is not believed, and not answered, or no more
+    /// in this second (`check_syn`, `check_sequence` and `check_reset` of a connection that is awake).
+    fn is_noise(&self, now: Time, segment: &Segment<'_>, seq: Option<u64>, window_end: u64) -> bool {
+        let is_reset = segment.flags.contains(Flags::RST);
+        let is_unanswered = self.challenges.is_spent(now);
+        if segment.flags.contains(Flags::SYN) {
+            return is_unanswered;
+        }
+        if !is_reset && self.terms.timestamps && segment.options.timestamps.is_none() {
+            return true; // RFC 7323 3.2
+        }
+        if segment.seq_len() > 0 {
+            return false; // RFC 9293 3.10.7.4: a peer that sends data again is answered, each time
+        }
+        let is_inside = seq.is_some_and(|seq| (self.rcv_nxt..=window_end).contains(&seq));
+        match is_reset {
+            true => !is_inside || (seq != Some(self.rcv_nxt) && is_unanswered),
+            false => !is_inside && is_unanswered,
+        }
     }
 
     /// The connection, as if it had never rested.

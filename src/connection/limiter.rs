@@ -22,6 +22,11 @@ impl Limiter {
         Self { chance: seed | 1, left: 0, refill_at: Time::ZERO }
     }
 
+    /// No more answers in this second.
+    pub(super) fn is_spent(&self, now: Time) -> bool {
+        self.left == 0 && now < self.refill_at
+    }
+
     /// Whether one more answer may be given.
     pub(super) fn allow(&mut self, now: Time) -> bool {
         if now >= self.refill_at {
@@ -49,5 +54,16 @@ mod tests {
             .collect();
         assert!(counts.iter().all(|n| (5..=12).contains(n)), "{counts:?}");
         assert!(counts.iter().any(|n| *n != counts[0]), "not always the same");
+    }
+
+    #[test]
+    fn it_is_spent_once_it_allows_nothing_and_until_the_next_second() {
+        let mut limiter = Limiter::new(99);
+        let at = |ms: u64| Time::from_nanos((1_000 + ms) * 1_000_000);
+        while !limiter.is_spent(at(0)) {
+            assert!(limiter.allow(at(0)));
+        }
+        assert!(!limiter.allow(at(999)) && limiter.is_spent(at(999)));
+        assert!(!limiter.is_spent(at(1_000)) && limiter.allow(at(1_000)));
     }
 }

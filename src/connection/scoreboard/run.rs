@@ -66,6 +66,30 @@ mod tests {
 
     const LEN: u64 = 100;
 
+    /// As [`Scoreboard::on_sent`], by another way: with what a retransmission is stamped with.
+    fn note_alone(board: &mut Scoreboard, start: u64, now: Time) {
+        const NONSENSE: u64 = u64::MAX / 3;
+        let mut sent = Sent {
+            start,
+            end: start + LEN,
+            fate: Fate::Outstanding,
+            sacked_to: 0,
+            transmissions: 1,
+            copies: 0,
+            copied_since: now,
+            sent_at: Time::from_nanos(NONSENSE),
+            is_app_limited: board.app_limited_until <= board.delivered,
+            transmission: NONSENSE,
+            delivered: NONSENSE,
+            delivered_at: Time::from_nanos(NONSENSE),
+            first_sent_at: Time::from_nanos(NONSENSE),
+            tx_in_flight: NONSENSE,
+            lost: NONSENSE,
+        };
+        board.stamp(&mut sent, now);
+        board.segments.push_back(sent);
+    }
+
     /// A flight with all kinds of history, `in_runs` or one by one, and where it ends.
     fn lived(seed: u64, in_runs: bool) -> (Scoreboard, Time, u64) {
         let (mut board, mut rng, mut end) = (Scoreboard::default(), Rng::new(seed), 1);
@@ -76,12 +100,12 @@ mod tests {
             if rng.below(8) == 0 {
                 board.set_app_limited();
             }
-            board.on_sent(end, end + LEN, now);
             if in_runs {
+                board.on_sent(end, end + LEN, now);
                 board.on_run_sent(end + LEN, LEN, count, now);
             } else {
-                let starts = (0..u64::from(count)).map(|nth| end + (nth + 1) * LEN);
-                starts.for_each(|start| board.on_sent(start, start + LEN, now));
+                let starts = (0..=u64::from(count)).map(|nth| end + nth * LEN);
+                starts.for_each(|start| note_alone(&mut board, start, now));
             }
             end += LEN * u64::from(count + 1);
             now += ms(rng.below(3));

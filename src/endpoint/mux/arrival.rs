@@ -198,7 +198,7 @@ impl Mux {
             self.handle_syn(now, key, arrival, Some(after));
             return 0;
         }
-        if slot.life.absorbs(arrival.segment, arrival.datagram) {
+        if slot.life.absorbs(now, arrival.segment, arrival.datagram) {
             self.past.packets_dropped += 1;
             return 0;
         }

@@ -25,10 +25,10 @@ impl Life {
         }
     }
 
-    /// True: it rests, and `datagram` is not the peer's.
-    pub(super) fn absorbs(&mut self, segment: &Segment<'_>, datagram: &[u8]) -> bool {
+    /// True: it rests, and `datagram` is not the peer's, or nothing would come of it.
+    pub(super) fn absorbs(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8]) -> bool {
         match self {
-            Self::Dormant(dormant) => dormant.absorbs(segment, datagram),
+            Self::Dormant(dormant) => dormant.absorbs(now, segment, datagram),
             Self::Awake(_) | Self::Moving => false,
         }
     }

@@ -50,6 +50,49 @@ fn what_the_key_does_not_fit_wakes_nobody_and_is_counted() {
     assert_eq!(after.packets_dropped, before.packets_dropped + 99);
 }
 
+/// Waking costs memory and thousands of instructions: a flood of what anyone can make pays no more than the check.
+#[test]
+fn what_nobody_answers_does_not_even_wake_it_for_a_moment() {
+    let plain = Config { integrity: IntegrityMode::Off, ..Config::default() };
+    let (far, near) = (1 << 30, 9);
+    let cases = [
+        (Config::default(), Flags::RST, far, Integrity::CrcAndChecksum, 0),
+        (Config::default(), Flags::RST, near, Integrity::CrcAndChecksum, 12),
+        (Config::default(), Flags::SYN, 0, Integrity::CrcAndChecksum, 12),
+        (plain.clone(), Flags::RST, far, Integrity::Checksum, 0),
+        (plain.clone(), Flags::RST, near, Integrity::Checksum, 12),
+        (plain.clone(), Flags::SYN, 0, Integrity::Checksum, 12),
+        (plain, Flags::ACK, far, Integrity::Checksum, 12),
+    ];
+    for (config, flags, offset, seal, answers_max) in cases {
+        let (mut net, [_, b], last) = rested(&config);
+        let datagram = forged(&last, flags, offset, b"", seal);
+        let segment = Segment::parse(&datagram).unwrap();
+        let mut woken = 0;
+        for _ in 0..100 {
+            let slot = net.ends[1].slots.get_mut(b).unwrap();
+            woken += usize::from(!slot.life.absorbs(net.now, &segment, &datagram));
+            net.ends[1].handle_datagram(net.now, addr(A), None, false, &datagram);
+            answers(&mut net.ends[1], net.now);
+        }
+        assert!(woken <= answers_max, "{flags:?} {offset}: {woken}");
+    }
+}
+
+#[test]
+fn data_and_the_reset_that_fits_are_the_peers_and_wake_it() {
+    let plain = Config { integrity: IntegrityMode::Off, ..Config::default() };
+    for (flags, offset, payload) in
+        [(Flags::ACK, 0, &b"more"[..]), (Flags::ACK, 1 << 30, b"far"), (Flags::RST, 0, b"")]
+    {
+        let (mut net, [_, b], last) = rested(&plain);
+        let datagram = forged(&last, flags, offset, payload, Integrity::Checksum);
+        let segment = Segment::parse(&datagram).unwrap();
+        let slot = net.ends[1].slots.get_mut(b).unwrap();
+        assert!((0..100).all(|_| !slot.life.absorbs(net.now, &segment, &datagram)), "{flags:?} {offset}");
+    }
+}
+
 #[test]
 fn what_is_only_challenged_is_answered_and_keeps_nobody_awake() {
     let plain = Config { integrity: IntegrityMode::Off, ..Config::default() };
