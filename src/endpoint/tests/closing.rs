@@ -57,7 +57,7 @@ fn without_fin(test: impl FnOnce(&Endpoint, ConnId)) {
 }
 
 #[test]
-fn one_wake_ends_all_that_a_close_waits_for() {
+fn a_wake_ends_the_stay_of_a_close() {
     without_fin(|client, id| {
         let begun = client.shared.lock().unwrap().turns;
         thread::scope(|scope| {
@@ -68,7 +68,7 @@ fn one_wake_ends_all_that_a_close_waits_for() {
             client.waker(Some(id)).wake();
             assert!(matches!(closing.join().unwrap(), Ok(())));
         });
-        assert_eq!(client.shared.lock().unwrap().turns, begun + 1, "nor did it wait for the peer's finish");
+        assert_eq!(client.shared.lock().unwrap().turns, begun + 1, "no further wait");
     });
 }
 
