@@ -63,9 +63,11 @@ impl Sender {
             self.cwnd_limited = true;
             return None;
         }
-        // RFC 6298 5.4: the timer's own segment leaves now. Copies of a small flight that few answers reached may owe the
-        // pacer minutes, at a rate measured from a lone FIN: the path would be open long before it is asked again.
-        if !self.timeout_due {
+        // RFC 6298 5.4: the timer's own segment does not wait for as long again. Copies of a small flight that few answers
+        // reached may owe the pacer minutes, at a rate measured from a lone FIN.
+        let srtt = self.rtt.srtt();
+        let owes = |at: Time| self.timeout_due && at > now + srtt;
+        if !self.pacer.next_send_time(now, end - start).is_some_and(owes) {
             self.admit(now, end - start)?;
         }
         Some(Chunk { start, end, reason: Reason::Lost })

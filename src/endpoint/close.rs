@@ -50,7 +50,7 @@ impl Endpoint {
             Ok(())
         })?;
         let begun = udp::now();
-        let deadline = wait.map(|wait| begun + wait);
+        let mut deadline = wait.map(|wait| begun + wait);
         let mut linger = LINGER;
         let limit = Wait {
             wanted: Wanted::Acked { id, bytes: u64::MAX },
@@ -63,11 +63,14 @@ impl Endpoint {
             linger = connection.linger();
             closing_result(connection)
         });
+        if matches!(result, Err(CallError::Interrupted)) {
+            deadline = Some(udp::now()); // one wake ends all that a close waits for
+        }
         let result = result.or_else(|error| self.cut_off(id, error));
         if result.is_ok() {
             // A peer that never gets our FIN would wait for more bytes, but it is not asked for ever.
-            self.stay_until(id, |connection| connection.is_acked(), FIN_LIMIT, deadline)?;
-            self.stay_for_fin(id, deadline)?;
+            self.stay_until(id, |connection| connection.is_acked(), FIN_LIMIT, &mut deadline)?;
+            self.stay_for_fin(id, &mut deadline)?;
         }
         linger = self.shared.lock()?.mux.connection(id).map_or(linger, |connection| connection.linger());
         self.linger_here(linger, deadline)?;
@@ -105,7 +108,7 @@ impl Endpoint {
     }
 
     /// What [`begin_to_close`](Self::begin_to_close) has begun: waits for it until `deadline`.
-    pub(super) fn end_closing(&self, linger: Duration, deadline: Option<Time>) -> Result<(), CallError> {
+    pub(super) fn end_closing(&self, linger: Duration, mut deadline: Option<Time>) -> Result<(), CallError> {
         let mut result = Ok(());
         let mut events = Vec::new();
         let left = deadline.map(|deadline| deadline - udp::now());
@@ -120,6 +123,9 @@ impl Endpoint {
             (core.mux.connections() == 0).then_some(Ok(()))
         });
         if waited.is_err() {
+            if matches!(waited, Err(CallError::Interrupted)) {
+                deadline = Some(udp::now());
+            }
             let mut core = self.shared.lock()?;
             core.mux.abort_all(udp::now());
             self.send_now(&mut core);
@@ -151,19 +157,20 @@ impl Endpoint {
 
     /// All of ours is acknowledged. The program may end with its close, so the peer's FIN, if it is on its way, is
     /// waited for and answered: within the limit, and for no longer than [`View::fin_patience`].
-    fn stay_for_fin(&self, id: ConnId, deadline: Option<Time>) -> Result<(), CallError> {
+    fn stay_for_fin(&self, id: ConnId, deadline: &mut Option<Time>) -> Result<(), CallError> {
         let patience = self.shared.lock()?.mux.connection(id).and_then(View::fin_patience);
         let Some(patience) = patience else { return Ok(()) };
         self.stay_until(id, |connection| connection.fin_patience().is_none(), patience, deadline)
     }
 
-    /// Waits until that is so or the connection is over, for no longer than `patience` and until `deadline`.
+    /// Waits until that is so or the connection is over, for no longer than `patience` and until `deadline`, which a
+    /// wake brings forward to now.
     fn stay_until(
         &self,
         id: ConnId,
         is_so: impl Fn(View<'_>) -> bool,
         patience: Duration,
-        deadline: Option<Time>,
+        deadline: &mut Option<Time>,
     ) -> Result<(), CallError> {
         let left = deadline.map_or(patience, |deadline| patience.min(deadline - udp::now()));
         let wait = Wait { wanted: Wanted::Silence, flag: &self.flag, limit: Some(left), kind: Kind::Close };
@@ -172,7 +179,11 @@ impl Endpoint {
             connection.is_none_or(|known| known.end().is_some() || is_so(known)).then_some(Ok(()))
         };
         match self.shared.wait(wait, is_over) {
-            Ok(()) | Err(CallError::TimedOut | CallError::Interrupted) => Ok(()),
+            Ok(()) | Err(CallError::TimedOut) => Ok(()),
+            Err(CallError::Interrupted) => {
+                *deadline = Some(udp::now());
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -185,12 +196,12 @@ impl Endpoint {
         let until = deadline.into_iter().chain([udp::now() + linger]).min().unwrap_or(Time::ZERO);
         let nobody = Wait {
             wanted: Wanted::Silence,
-            flag: &super::waker::WakeFlag::default(),
+            flag: &self.flag,
             limit: Some(until - udp::now()),
             kind: Kind::Close,
         };
         match self.shared.wait(nobody, |core, _| core.mux.is_quiet().then_some(Ok(()))) {
-            Ok(()) | Err(CallError::TimedOut) => Ok(()),
+            Ok(()) | Err(CallError::TimedOut | CallError::Interrupted) => Ok(()),
             Err(error) => Err(error),
         }
     }

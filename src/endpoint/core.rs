@@ -166,6 +166,8 @@ pub(super) struct Core {
     /// When free memory is given back to the system.
     trim_at: Option<Time>,
     batch: ReceiveBatch,
+    /// The batch holds what is still to be handled.
+    is_fetched: bool,
     out: Vec<u8>,
     /// Made but not yet sent, with places in `out`.
     unsent: Vec<(mux::Transmit, usize)>,
@@ -197,6 +199,7 @@ impl Core {
             trace: None,
             trim_at: None,
             batch: ReceiveBatch::new(),
+            is_fetched: false,
             out: Vec::new(),
             unsent: Vec::new(),
             blocked: false,
@@ -209,9 +212,10 @@ impl Core {
         self.receive_again || (!self.blocked && (self.mux.wants_transmit() || !self.unsent.is_empty()))
     }
 
-    /// How long the thread in the seat looks for an answer before it sleeps.
+    /// How long the thread in the seat looks for an answer before it sleeps. A look would not find room to send.
     pub(super) fn watch(&mut self) -> Option<Duration> {
-        if self.driver_wants.is_some_and(Wanted::is_answer) { self.expectation.watch() } else { None }
+        let wants_answer = !self.blocked && self.driver_wants.is_some_and(Wanted::is_answer);
+        if wants_answer { self.expectation.watch() } else { None }
     }
 
     /// The thread in the seat has waited so long. `received`: for what is in the batch.
@@ -263,24 +267,34 @@ impl Core {
         }
     }
 
+    /// Takes what has arrived from the socket, for [`handle`](Self::handle) to deal with. False: nothing has.
+    pub(super) fn fetch(&mut self, socket: &UdpSocket) -> bool {
+        match socket.receive(&mut self.batch) {
+            Ok(_) => self.is_fetched = true,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                log::warn!("cannot receive: {error}");
+                self.is_fetched = true; // nothing, but to look again at once would bring the same
+            }
+        }
+        self.is_fetched
+    }
+
     fn receive(&mut self, now: Time, socket: &UdpSocket) {
         self.receive_again = false;
-        match socket.receive(&mut self.batch) {
-            Ok(_) => {
-                let arrived = self.batch.rows().map(|row| mux::Row {
-                    from: row.from,
-                    local_ip: row.local_ip,
-                    ce: row.ecn == Some(Ecn::Ce),
-                    stride: row.stride,
-                    bytes: row.bytes,
-                });
-                self.mux.handle_rows(now, arrived);
-                self.moderation.on_arrivals(now, self.batch.buffers_filled());
-                // Fewer than one call can bring: nothing more waits.
-                self.receive_again = self.batch.is_full();
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => log::warn!("cannot receive: {error}"),
+        if self.is_fetched || self.fetch(socket) {
+            self.is_fetched = false;
+            let arrived = self.batch.rows().map(|row| mux::Row {
+                from: row.from,
+                local_ip: row.local_ip,
+                ce: row.ecn == Some(Ecn::Ce),
+                stride: row.stride,
+                bytes: row.bytes,
+            });
+            self.mux.handle_rows(now, arrived);
+            self.moderation.on_arrivals(now, self.batch.buffers_filled());
+            // Fewer than one call can bring: nothing more waits.
+            self.receive_again = self.batch.is_full();
         }
     }
 

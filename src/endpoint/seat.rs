@@ -31,6 +31,8 @@ use crate::udp::{self, Ready, UdpSocket};
 const LOOK: Duration = Duration::from_micros(500);
 const LOOK_AT_WORK: Duration = Duration::from_micros(1000);
 const LOOK_ASLEEP: Duration = Duration::from_micros(4000);
+/// And in a dialogue, where it is at work as often as asleep: each look costs an exchange more than that takes by itself.
+const LOOK_IN_DIALOGUE: Duration = Duration::from_micros(8000);
 
 /// What the handles and the I/O thread of one endpoint share.
 pub(super) struct Shared {
@@ -204,24 +206,8 @@ impl Shared {
             self.signals.poller.wait(timeout)
         } else {
             core.sleeping_until = Some(until.unwrap_or(Time::MAX));
-            let nap = core.moderation.nap();
-            let watch = if nap.is_none() { core.watch() } else { None };
-            drop(core);
-            let within = |length: Duration| timeout.map_or(length, |timeout| timeout.min(length));
-            let ready = match (nap, watch) {
-                (Some(nap), _) => self.signals.poller.nap(within(nap)),
-                (None, Some(watch)) => match self.signals.poller.watch(within(watch)) {
-                    Ok(nothing) if nothing == Ready::default() => {
-                        self.sleep_on_socket(until.map(|until| until - udp::now()), until)
-                    }
-                    result => result,
-                },
-                (None, None) => self.sleep_on_socket(timeout, until),
-            };
-            core = self.lock()?;
-            if nap.is_some() && !ready.as_ref().is_ok_and(|ready| ready.readable) {
-                core.moderation.on_vain_nap();
-            }
+            let (again, ready) = self.rest(core, now, until)?;
+            core = again;
             core.sleeping_until = None;
             ready
         };
@@ -245,6 +231,55 @@ impl Shared {
             self.publish(&mut core);
         }
         Ok(core)
+    }
+
+    /// Waits without the lock, in the way that fits what comes: looking, by the clock, or asleep on the socket.
+    fn rest<'a>(
+        &'a self,
+        mut core: Guard<'a>,
+        now: Time,
+        until: Option<Time>,
+    ) -> Result<(Guard<'a>, std::io::Result<Ready>), CallError> {
+        let within = |length: Duration| until.map_or(length, |until| length.min(until - now));
+        if let Some(nap) = core.moderation.nap() {
+            drop(core);
+            let ready = self.signals.poller.nap(within(nap));
+            core = self.lock()?;
+            if !ready.as_ref().is_ok_and(|ready| ready.readable) {
+                core.moderation.on_vain_nap();
+            }
+            return Ok((core, ready));
+        }
+        let watch = core.watch();
+        if let Some(watch) = watch {
+            let is_here;
+            (core, is_here) = self.look(core, now + within(watch))?;
+            if is_here {
+                let error = self.socket.has_met_error();
+                return Ok((core, Ok(Ready { readable: true, error, ..Ready::default() })));
+            }
+        }
+        drop(core);
+        let now = if watch.is_some() { udp::now() } else { now };
+        let ready = self.sleep_on_socket(until.map(|until| until - now), until);
+        Ok((self.lock()?, ready))
+    }
+
+    /// Looks for an answer until `end`, and lets others run before each look: the peer may wait for this very processor.
+    /// True: it is in the batch. A look is the receive call itself, with no wait in front and nobody to wake: where one
+    /// looks in vain, what else would have ended the sleep ends the one that follows.
+    fn look<'a>(&'a self, mut core: Guard<'a>, end: Time) -> Result<(Guard<'a>, bool), CallError> {
+        loop {
+            drop(core);
+            thread::yield_now();
+            core = self.lock()?;
+            if core.fetch(&self.socket) {
+                return Ok((core, true));
+            }
+            if self.signals.any_wake() || udp::now() >= end {
+                return Ok((core, false));
+            }
+        }
     }
 
     /// A deadline far away mostly moves further before it comes: the poller's own timer, which stays, is set once for
@@ -364,7 +399,8 @@ impl Shared {
             let limit = match core.seat {
                 Seat::Free if !core.waiters.is_empty() => Some(LOOK),
                 Seat::Free if free_for < grace => {
-                    look = if was_there { (2 * look).clamp(LOOK, LOOK_AT_WORK) } else { Duration::ZERO };
+                    let most = longest_look(&core, LOOK_AT_WORK);
+                    look = if was_there { (2 * look).clamp(LOOK, most) } else { Duration::ZERO };
                     Some(look.max(grace - free_for))
                 }
                 Seat::Free => {
@@ -373,7 +409,7 @@ impl Shared {
                     continue;
                 }
                 _ if was_there => {
-                    look = (2 * look).clamp(LOOK, LOOK_ASLEEP);
+                    look = (2 * look).clamp(LOOK, longest_look(&core, LOOK_ASLEEP));
                     Some(look)
                 }
                 _ => {
@@ -381,8 +417,9 @@ impl Shared {
                     None
                 }
             };
+            let again = longest_look(&core, LOOK);
             drop(core);
-            core = self.nap(limit)?;
+            core = self.nap(limit, again)?;
             if limit.is_none() {
                 core.io_thread = IoThread::Awake;
                 turns = core.turns;
@@ -394,8 +431,8 @@ impl Shared {
     }
 
     /// Sleeps at most `limit`, then takes the lock, but not from anybody: who holds it is at work. To wait for it
-    /// would make each look at a busy application a system call of its own, and wake this thread twice.
-    fn nap(&self, limit: Option<Duration>) -> Result<Guard<'_>, CallError> {
+    /// would make each look at a busy application a system call of its own, and wake this thread twice. It looks `again`.
+    fn nap(&self, limit: Option<Duration>, again: Duration) -> Result<Guard<'_>, CallError> {
         match limit {
             Some(limit) => thread::park_timeout(limit),
             None => thread::park(),
@@ -403,7 +440,7 @@ impl Shared {
         loop {
             match self.core.try_lock() {
                 Ok(core) => return Ok(core),
-                Err(TryLockError::WouldBlock) => thread::park_timeout(LOOK),
+                Err(TryLockError::WouldBlock) => thread::park_timeout(again),
                 Err(TryLockError::Poisoned(_)) => return Err(CallError::Dead),
             }
         }
@@ -423,6 +460,10 @@ impl Shared {
         core.call_heir();
         Ok(core)
     }
+}
+
+fn longest_look(core: &Core, otherwise: Duration) -> Duration {
+    if core.expectation.is_dialogue() { LOOK_IN_DIALOGUE } else { otherwise }
 }
 
 /// Sleeps on a condition variable, at most `limit`.

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use super::clock::CLOCK;
@@ -137,21 +136,6 @@ impl Poller {
             timer: timer != 0,
             wake: wake != 0,
         })
-    }
-
-    /// Looks for `length` again and again without sleeping until something is ready, and lets other threads run in between.
-    ///
-    /// # Errors
-    /// Only what the kernel says of broken arguments; none is expected.
-    pub fn watch(&self, length: Duration) -> io::Result<Ready> {
-        let end = super::now() + length;
-        loop {
-            let ready = self.wait(Some(Duration::ZERO))?;
-            if ready != Ready::default() || super::now() >= end {
-                return Ok(ready);
-            }
-            thread::yield_now(); // the peer may be waiting for this very processor
-        }
     }
 
     /// Sleeps for `length` whatever arrives, then says what is ready; only a wake ends the sleep sooner.
@@ -358,6 +342,7 @@ fn ppoll(polled: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<(
 mod tests {
     use super::*;
     use crate::udp::{ReceiveBatch, SocketOptions, Transmit, UdpIo, now};
+    use std::thread;
 
     const SECOND: Duration = Duration::from_secs(1);
     /// What something certain may take where everything is slow.
@@ -480,30 +465,6 @@ mod tests {
         let start = now();
         assert_eq!(poller.nap(PATIENCE).unwrap(), Ready { readable: true, wake: true, ..NOTHING });
         assert!(now() - start < PATIENCE);
-    }
-
-    #[test]
-    fn a_watch_ends_with_a_wake_a_deadline_or_a_datagram_and_after_its_length_without() {
-        let poller = poller();
-        is_on_time_once(Duration::from_millis(5), || {
-            let (start, length) = (now(), Duration::from_micros(50));
-            assert_eq!(poller.watch(length).unwrap(), NOTHING);
-            let watched = now() - start;
-            assert!(watched >= length, "{watched:?}");
-            watched - length
-        });
-        let start = now();
-        thread::scope(|scope| {
-            let watcher = scope.spawn(|| poller.watch(PATIENCE).unwrap());
-            poller.wake();
-            assert_eq!(watcher.join().unwrap(), Ready { wake: true, ..NOTHING });
-        });
-        poller.clear_wake();
-        poller.arm(Some(now() + Duration::from_millis(10))).unwrap();
-        assert_eq!(poller.watch(PATIENCE).unwrap(), Ready { timer: true, ..NOTHING });
-        send_to(&poller, poller.socket.local_addr());
-        assert_eq!(poller.watch(PATIENCE).unwrap(), Ready { readable: true, ..NOTHING });
-        assert!(now() - start < PATIENCE, "at once, not after its length");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod tests;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use quinn_udp::{UdpSockRef, UdpSocketState};
@@ -32,6 +33,8 @@ pub struct UdpSocket {
     is_ipv6: bool,
     offload: bool,
     has_sendmmsg: bool,
+    /// A call has met a pending ICMP error, which the kernel tells once.
+    met_error: AtomicBool,
 }
 
 impl UdpSocket {
@@ -114,7 +117,30 @@ impl UdpSocket {
         let is_ipv6 = local_addr.is_ipv6();
         let has_sendmmsg = mmsg::is_supported(socket.as_raw_fd());
         let (state, offload) = (RwLock::new(state), options.offload);
-        Ok(Self { socket, state, local_addr, is_ipv6, offload, has_sendmmsg })
+        Ok(Self {
+            socket,
+            state,
+            local_addr,
+            is_ipv6,
+            offload,
+            has_sendmmsg,
+            met_error: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether a call has met an ICMP error since this was last asked: for who receives without waiting first, and so
+    /// is not told by the poller.
+    pub fn has_met_error(&self) -> bool {
+        self.met_error.load(Ordering::Relaxed) && self.met_error.swap(false, Ordering::Relaxed)
+    }
+
+    /// An error of a call that is about an earlier datagram, so that the call is to be repeated.
+    fn is_pending(&self, error: &io::Error) -> bool {
+        let is_pending = icmp::may_be_pending(error);
+        if is_pending {
+            self.met_error.store(true, Ordering::Relaxed);
+        }
+        is_pending
     }
 
     /// The next ICMP error about a datagram that this socket sent, `None` when there is none (any more).
@@ -148,7 +174,7 @@ impl UdpIo for UdpSocket {
         for _ in 0..=PENDING_ERRORS_SKIPPED {
             let socket = UdpSockRef::from(&self.socket);
             match batch.fill(|slices, meta| state.recv(socket, slices, meta)) {
-                Err(error) if icmp::may_be_pending(&error) => {}
+                Err(error) if self.is_pending(&error) => {}
                 result => return result,
             }
         }

@@ -41,6 +41,37 @@ impl Drop for EndsRouting<'_> {
     }
 }
 
+/// A client with a byte delivered to a server that never gets its FIN.
+fn without_fin(test: impl FnOnce(&Endpoint, ConnId)) {
+    let server = receiver(true);
+    let socket = || UdpSocket::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
+    let (outside, inside, done) = (socket(), socket(), AtomicBool::new(false));
+    let (client, id) = Endpoint::sender(&config(true), "127.0.0.1", outside.local_addr().port()).unwrap();
+    thread::scope(|scope| {
+        let _ends = EndsRouting(&done);
+        scope.spawn(|| route_without_fin(&outside, &inside, server.local_addr(), &done));
+        client.send(id, b"x", LONG).unwrap();
+        client.flush(id, LONG).unwrap();
+        test(&client, id);
+    });
+}
+
+#[test]
+fn a_wake_ends_the_stay_of_a_close() {
+    without_fin(|client, id| {
+        let begun = client.shared.lock().unwrap().turns;
+        thread::scope(|scope| {
+            let closing = scope.spawn(|| client.close_connection(id, None));
+            until("it waits for its finish to be acknowledged", || {
+                client.shared.lock().unwrap().turns > begun
+            });
+            client.waker(Some(id)).wake();
+            assert!(matches!(closing.join().unwrap(), Ok(())));
+        });
+        assert_eq!(client.shared.lock().unwrap().turns, begun + 1, "no further wait");
+    });
+}
+
 #[test]
 fn once_all_bytes_are_there_a_close_waits_for_its_finish_no_longer_than_its_limit() {
     let server = receiver(true);

@@ -226,3 +226,41 @@ fn who_waits_for_another_s_turn_to_send_sleeps_though_there_is_room() {
         client.abort(id).unwrap();
     }
 }
+
+/// The next wait of the endpoint's application for an answer begins with looking.
+fn expect_answer(endpoint: &Endpoint) {
+    endpoint.shared.lock().unwrap().expectation.expect();
+}
+
+#[test]
+fn who_looks_for_an_answer_gets_it_and_is_woken_as_who_sleeps() {
+    for io_thread in [true, false] {
+        let server = receiver(io_thread);
+        let (client, id) = dial(&server, io_thread);
+        thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(echo_one(&server), Some(End::Orderly)));
+            for question in pattern(100) {
+                expect_answer(&client);
+                expect_answer(&server);
+                client.send(id, &[question], LONG).unwrap();
+                assert_eq!(recv(&client, id, 9, LONG).unwrap(), [question]);
+            }
+            client.finish(id).unwrap();
+            assert!(recv(&client, id, 9, LONG).unwrap().is_empty());
+        });
+
+        let (_silent, port) = silence();
+        let (asking, id) = Endpoint::sender(&config(io_thread), "127.0.0.1", port).unwrap();
+        let waker = asking.waker(Some(id));
+        for _ in 0..100 {
+            expect_answer(&asking);
+            asking.send(id, b"?", LONG).unwrap();
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| recv(&asking, id, 9, LONG));
+                waker.wake();
+                assert!(matches!(waiting.join().unwrap(), Err(CallError::Interrupted)));
+            });
+            assert!(matches!(recv(&asking, id, 9, NOW), Err(CallError::WouldBlock)), "once");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use quinn_udp::UdpSockRef;
 
 use super::super::io::{SendError, UdpIo};
-use super::super::{Ecn, Transmit, icmp, mmsg, options};
+use super::super::{Ecn, Transmit, mmsg, options};
 use super::{PENDING_ERRORS_SKIPPED, UdpSocket};
 
 /// The most payload that one system call takes, in however many segments: an IPv4 packet's limit.
@@ -71,7 +71,7 @@ impl UdpSocket {
                 // The interface's queue was full and dropped it: lost, like a datagram in any other
                 // queue. (Without IP_RECVERR the kernel would not even say so.)
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => transmit.bytes = rest,
-                Err(error) if attempts < PENDING_ERRORS_SKIPPED && icmp::may_be_pending(&error) => {
+                Err(error) if attempts < PENDING_ERRORS_SKIPPED && self.is_pending(&error) => {
                     attempts += 1;
                     continue;
                 }

@@ -223,6 +223,20 @@ fn a_closed_port_is_reported_and_disturbs_nobody_else() {
 }
 
 #[test]
+fn who_receives_without_waiting_learns_once_that_an_error_waits() {
+    let (here, closed) = (socket(V4), socket(V4).local_addr());
+    assert!(!here.has_met_error());
+    here.send(&mut [transmit(closed, b"segment")]).unwrap();
+    let (mut batch, deadline) = (ReceiveBatch::new(), Instant::now() + PATIENCE);
+    while !here.has_met_error() {
+        assert!(Instant::now() < deadline, "no error was met");
+        assert_eq!(here.receive(&mut batch).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+    assert!(!here.has_met_error());
+    assert_eq!(here.poll_error().unwrap().map(|error| error.to), Some(closed));
+}
+
+#[test]
 fn a_datagram_that_cannot_go_is_named_and_the_next_one_goes() {
     BACKENDS.into_iter().for_each(names_what_cannot_go);
 }
