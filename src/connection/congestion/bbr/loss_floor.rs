@@ -15,7 +15,7 @@ pub(super) const TRIAL_GAIN: f64 = 0.6;
 /// The floor never explains more than this.
 pub(super) const FLOOR_MAX: f64 = 0.6;
 /// Loss beyond the floor that is not yet congestion (BBRLossThresh).
-const THRESHOLD: f64 = 0.02;
+pub(super) const THRESHOLD: f64 = 0.02;
 /// Standard deviations of chance to which a verdict is blind.
 const CONFIDENCE: f64 = 1.5;
 /// The same, for a suspicion where a floor is proven.

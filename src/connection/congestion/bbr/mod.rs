@@ -233,6 +233,8 @@ impl Bbr {
             self.bandwidth.on_floor(before, self.floor.get(), 0.0);
         }
         self.heed_queue(acked, lost);
+        let few = (self.explained() + loss_floor::THRESHOLD) * (acked + lost);
+        self.note_idle(ack.cwnd_limited && !self.round.has_queue && lost <= few);
         (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
         if matches!(self.phase, Phase::Down | Phase::Cruise)
             && bandwidth::is_chancy(self.explained())
