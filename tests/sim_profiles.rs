@@ -134,6 +134,9 @@ fn profiles() -> Vec<Profile> {
     let geo = |rate| Impairments { loss: 0.01, ..way(rate, ms(300), Queue::Bdp) };
     let dark = Window { from: Time::ZERO + ms(2_000), until: Time::ZERO + ms(7_000) };
     let two_way = |name, down, up| Profile { down, ..Profile::both(name, up) };
+    let bursty = |name, p| {
+        Profile::both(name, Impairments { burst_loss: Some(bursts(micros(120), p, 0.2)), ..clean() })
+    };
     vec![
         Profile::both("lan", way(1_000_000, micros(100), Queue::Bytes(512_000))),
         Profile::both("wan100", way(100_000, ms(10), Queue::Bdp)),
@@ -156,6 +159,9 @@ fn profiles() -> Vec<Profile> {
         ),
         Profile::both("reorder", Impairments { late: 0.10, late_by: ms(10), ..clean() }),
         Profile::both("dup", Impairments { duplicate: 0.05, ..clean() }),
+        bursty("bursty5", 0.0105),
+        bursty("bursty20", 0.05),
+        bursty("bursty40", 0.1333),
         Profile::both("bufferbloat", way(10_000, ms(10), Queue::Millis(1_000))),
         Profile::both("blackout", Impairments { blackouts: vec![dark], ..clean() }),
         two_way("ackloss", clean(), Impairments { loss: 0.30, ..clean() }),
@@ -430,6 +436,13 @@ fn a_path_that_loses_a_fifth_by_chance_is_filled_once_that_is_learned() {
     }
 }
 
+#[test]
+fn where_a_tenth_comes_late_nothing_is_lost_and_the_path_is_filled() {
+    for score in scores_of("reorder", &SHORT, &[1, 2]) {
+        assert!(score.of_bound >= 0.93 && score.waste <= 1.02 && score.needless == 0, "{score:?}");
+    }
+}
+
 /// 150 ms in which half is lost bound the flight to a part of what the path holds. A probe raised that bound by a
 /// dozen segments and took it for the path's end: half of the rate was missing five seconds later (0.86).
 #[test]
@@ -437,7 +450,7 @@ fn a_blip_of_loss_is_made_up_for_in_seconds() {
     let manner = Manner { duration: Duration::from_secs(28), ..SHORT };
     let scores = scores_of("starlink", &manner, &[1, 2, 3, 4, 5]);
     let of_bound = median(scores.iter().map(|score| score.of_bound));
-    assert!(of_bound >= Some(0.89), "{scores:?}");
+    assert!(of_bound >= Some(0.92), "{scores:?}");
 }
 
 #[test]

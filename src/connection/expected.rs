@@ -46,7 +46,7 @@ impl Connection {
             && options.sack.is_empty()
             && self.state == State::Established
             && self.terms.timestamps
-            && !self.rcv.is_old_timestamp(now, stamp.val)
+            && !self.is_old_duplicate(now, segment, stamp.val)
             // The next bytes, all of them welcome.
             && segment.seq == self.rcv.space.wrap(self.rcv.nxt())
             && end <= self.rcv.window_end()

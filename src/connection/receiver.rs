@@ -87,16 +87,20 @@ impl Receiver {
         u16::try_from(window >> self.shift).unwrap_or(u16::MAX)
     }
 
-    /// RFC 7323 5.3 R1: an older timestamp marks an old duplicate.
-    pub(super) fn is_old_timestamp(&self, now: Time, value: u32) -> bool {
-        self.ts_recent.is_some_and(|recent| {
-            (value.wrapping_sub(recent.value) as i32) < 0 && now - recent.at < TS_RECENT_LIFETIME
-        })
+    /// Of a segment with timestamp `value`: it left before the one that TS.Recent is of, by so many ticks.
+    fn ticks_older(&self, now: Time, value: u32) -> u32 {
+        let recent = self.ts_recent.filter(|recent| now - recent.at < TS_RECENT_LIFETIME);
+        recent.map_or(0, |recent| (value.wrapping_sub(recent.value) as i32).min(0).unsigned_abs())
+    }
+
+    /// RFC 7323 5.3 R1: a timestamp that is older by more than `overtaken` ticks marks an old duplicate.
+    pub(super) fn is_old_timestamp(&self, now: Time, value: u32, overtaken: u32) -> bool {
+        self.ticks_older(now, value) > overtaken
     }
 
     /// RFC 7323 4.3: the value to echo comes from the segment that Last.ACK.sent lies in.
     pub(super) fn note_timestamp(&mut self, now: Time, seq: u64, value: u32) {
-        if seq <= self.last_ack_sent && !self.is_old_timestamp(now, value) {
+        if seq <= self.last_ack_sent && self.ticks_older(now, value) == 0 {
             self.ts_recent = Some(TsRecent { value, at: now });
         }
     }
@@ -239,9 +243,19 @@ mod tests {
     fn old_timestamps_are_old_across_the_wrap_and_forgotten_after_24_days() {
         let mut rcv = Receiver::new(1 << 20);
         rcv.set_ts_recent(Time::ZERO, 5);
-        assert!(rcv.is_old_timestamp(Time::ZERO, u32::MAX));
-        assert!(!rcv.is_old_timestamp(Time::ZERO, 6));
-        assert!(!rcv.is_old_timestamp(Time::ZERO + TS_RECENT_LIFETIME, u32::MAX));
+        assert!(rcv.is_old_timestamp(Time::ZERO, u32::MAX, 0));
+        assert!(!rcv.is_old_timestamp(Time::ZERO, 6, 0));
+        assert!(!rcv.is_old_timestamp(Time::ZERO + TS_RECENT_LIFETIME, u32::MAX, 0));
+    }
+
+    #[test]
+    fn what_was_overtaken_by_a_little_is_not_old_and_does_not_turn_ts_recent_back() {
+        let mut rcv = Receiver::new(1 << 20);
+        rcv.set_ts_recent(Time::ZERO, 5);
+        assert!(!rcv.is_old_timestamp(Time::ZERO, 5u32.wrapping_sub(250), 250));
+        assert!(rcv.is_old_timestamp(Time::ZERO, 5u32.wrapping_sub(251), 250));
+        rcv.note_timestamp(Time::ZERO, 0, 4);
+        assert_eq!(rcv.ts_echo(), 5);
     }
 
     #[test]

@@ -144,7 +144,8 @@ impl Bandwidth {
     /// rose, the loss had nothing to do with `sent`, the rate that was tried: that much was carried.
     pub(super) fn on_floor(&mut self, old: f64, new: f64, sent: f64) {
         if new > old {
-            let steady = self.current.steady.max(self.previous.steady);
+            // A round that was short because a hole closed tells no rate: no sample was so large.
+            let steady = self.current.steady.max(self.previous.steady).min(self.delivered());
             self.current.carried = self.current.carried.max(sent.min(steady / (1.0 - new)));
             return;
         }
@@ -223,5 +224,15 @@ mod tests {
         bandwidth.on_floor(0.5, 0.2, 0.0);
         bandwidth.on_floor(0.2, 0.5, 110.0);
         assert_eq!(bandwidth.max(0.5), 110.0, "no more was tried");
+    }
+
+    #[test]
+    fn what_chance_took_is_reckoned_from_no_more_than_the_fastest_sample() {
+        let mut bandwidth = Bandwidth::default();
+        bandwidth.on_sample(60.0);
+        bandwidth.on_ack(150.0, 50.0); // told of at once when a hole closed
+        bandwidth.on_round(&second(0.0), true);
+        bandwidth.on_floor(0.0, 0.4, 400.0);
+        assert_eq!(bandwidth.max(0.4), 150.0, "not 250");
     }
 }

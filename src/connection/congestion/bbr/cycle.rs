@@ -18,6 +18,11 @@ const UP_ROUNDS_MIN: u64 = 2;
 /// What a probe adds to `inflight_hi` in its first round trip, and twice as much in each further one, in segments (the
 /// draft: 1). Beside others' queue a probe is over after three, and Reno would have added up to 63 since the last.
 const RAISE: f64 = 6.0;
+/// Rounds of CRUISE in a row, without a queue and without loss, that show that nobody uses what a bound leaves.
+const IDLE_ROUNDS: u32 = 12;
+/// A bound at this share of what fills the path is no longer what a neighbour's share explains: beside CUBIC at a
+/// queue of 0.2 BDP 0.8 would take a tenth of the link more.
+const FAR_BELOW: f64 = 0.75;
 /// Rounds without growth that end a probe even where no queue shows.
 const UP_PLATEAU_ROUNDS: u32 = 3;
 
@@ -36,6 +41,10 @@ pub(super) struct Cycle {
     has_advanced: bool,
     /// Largest bandwidth at the start of the latest round of UP.
     up_bandwidth: f64,
+    /// Latest rounds of CRUISE that the window held back where no queue stood and nothing was lost but by chance.
+    idle_rounds: u32,
+    /// The probe was due to a bound below what the path holds: up to there jitter is no queue.
+    is_refilling: bool,
     /// Rounds of UP without growth.
     up_plateau: u32,
     /// How often `inflight_hi` was raised in this UP: each time by twice as much.
@@ -130,6 +139,10 @@ impl Bbr {
                     self.begin_cruise(now);
                 }
             }
+            Phase::Cruise if self.is_held_back() => {
+                self.begin_refill(now);
+                self.cycle.is_refilling = true;
+            }
             Phase::Cruise if self.is_time_to_probe(now) => self.begin_refill(now),
             Phase::Refill if self.phase_rounds() >= 1 => self.begin_up(now),
             Phase::Up => self.advance_up(now, ack),
@@ -142,6 +155,24 @@ impl Bbr {
         let has_waited = now.since(self.cycle.began) >= self.cycle.wait;
         !self.floor.in_trial()
             && (has_waited || self.round.count - self.cycle.began_round >= rounds.max(CYCLE_ROUNDS_MIN))
+    }
+
+    /// The long-term bound keeps the flight far below what the path holds, and nobody else uses the rest.
+    fn is_held_back(&self) -> bool {
+        !self.floor.in_trial()
+            && self.cycle.idle_rounds >= IDLE_ROUNDS
+            && self.bounds.headroom() < FAR_BELOW * self.filling()
+    }
+
+    /// Bytes in flight that fill the path, what jitter delays included.
+    fn filling(&self) -> f64 {
+        self.bw() * self.round.unloaded(self.rtt()).as_secs_f64()
+    }
+
+    /// A round is over; `is_idle`: the window held it back, no queue stood, and chance explains what was lost.
+    pub(super) fn note_idle(&mut self, is_idle: bool) {
+        let rounds = self.cycle.idle_rounds;
+        self.cycle.idle_rounds = if is_idle && self.phase == Phase::Cruise { rounds + 1 } else { 0 };
     }
 
     /// Sends a quarter more than the link carries, as long as it carries more.
@@ -161,7 +192,10 @@ impl Bbr {
         }
         let is_raised = std::mem::take(&mut self.cycle.is_raised);
         self.cycle.up_plateau += u32::from(!is_raised);
-        if self.round.has_queue || self.cycle.up_plateau >= UP_PLATEAU_ROUNDS {
+        let is_refilling = self.cycle.is_refilling && self.bounds.headroom() < self.filling();
+        if (self.round.has_queue && !(is_refilling && is_raised))
+            || self.cycle.up_plateau >= UP_PLATEAU_ROUNDS
+        {
             self.begin_down(now);
         }
     }

@@ -15,13 +15,13 @@ pub(super) const TRIAL_GAIN: f64 = 0.6;
 /// The floor never explains more than this.
 pub(super) const FLOOR_MAX: f64 = 0.6;
 /// Loss beyond the floor that is not yet congestion (BBRLossThresh).
-const THRESHOLD: f64 = 0.02;
+pub(super) const THRESHOLD: f64 = 0.02;
 /// Standard deviations of chance to which a verdict is blind.
 const CONFIDENCE: f64 = 1.5;
 /// The same, for a suspicion where a floor is proven.
 const CONFIDENCE_PROVEN: f64 = 2.5;
 /// The same, before the floor is lowered, which is judged over many windows.
-const CONFIDENCE_LOWER: f64 = 3.0;
+const CONFIDENCE_LOWER: f64 = 4.0;
 /// The same, where calm rounds contradict a floor.
 const CONFIDENCE_CALM: f64 = 2.5;
 /// Windows that are looked at together, too: what one window leaves to chance.
@@ -36,13 +36,15 @@ const STILL_FULL: f64 = 0.92;
 const PAUSE_ROUNDS: u64 = 4;
 /// Segments that make an observation.
 const OBSERVED_MIN: f64 = 16.0;
-/// A trial lasts for so many windows, unless it is decided earlier, and the floor is the least loss of so many:
+/// A trial lasts for so many windows, unless it is decided earlier, and the floor is what so many have in common:
 /// a path's nature lasts, what neighbours do does not.
 const WINDOWS: usize = 8;
 /// A queue's losses come in runs, those of a medium mostly do not: no floor above this is believed of such.
 const FLOOR_BURSTY: f64 = 0.1;
 /// A floor that rises by more is worth a probe at once.
-const FLOOR_STEP: f64 = 0.05;
+const FLOOR_STEP: f64 = 0.02;
+/// Standard deviations by which a window of a trial may lose less than all of them do in the mean.
+const ALIKE: f32 = 2.5;
 /// Standard deviations by which less loss than before proves that the rate made the difference.
 const DIFFERENCE: f64 = 2.0;
 
@@ -152,30 +154,60 @@ pub(super) enum Verdict {
     Fits(f64),
 }
 
-/// Loss in the latest trials, each with what chance may have hidden.
+/// Loss in a window of a trial.
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    segments: f32,
+    lost: f32,
+    /// The loss rate, and what chance may have hidden of it.
+    most: f32,
+}
+
+impl Outcome {
+    const fn of(most: f64) -> Self {
+        Self { segments: 0.0, lost: 0.0, most: most as f32 }
+    }
+
+    /// Chance alone may have made the loss so small, where all have `mean` in common.
+    fn may_have(&self, mean: f32) -> bool {
+        let deviation = (mean * (1.0 - mean) * self.segments).sqrt();
+        self.segments > 0.0 && self.lost > mean * self.segments - ALIKE * deviation
+    }
+}
+
+/// The latest windows of trials.
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    trials: [f64; WINDOWS],
+    windows: [Outcome; WINDOWS],
     count: usize,
 }
 
 impl Record {
-    const EMPTY: Self = Self { trials: [0.0; WINDOWS], count: 0 };
+    const EMPTY: Self = Self { windows: [Outcome::of(0.0); WINDOWS], count: 0 };
 
     const fn of(loss: f64) -> Self {
-        Self { trials: [loss; WINDOWS], count: WINDOWS }
+        Self { windows: [Outcome::of(loss); WINDOWS], count: WINDOWS }
     }
 
     fn push(&mut self, meter: &Meter, dispersion: f64) {
         let loss = meter.loss();
-        self.trials[self.count % WINDOWS] = loss + CONFIDENCE * meter.deviation(loss, dispersion);
+        let most = (loss + CONFIDENCE * meter.deviation(loss, dispersion)) as f32;
+        self.windows[self.count % WINDOWS] =
+            Outcome { segments: meter.total() as f32, lost: meter.lost as f32, most };
         self.count += 1;
     }
 
-    /// Zero without any.
-    fn least(&self) -> f64 {
-        let trials = self.trials.iter().take(self.count).copied();
-        if self.count < WINDOWS { 0.0 } else { trials.fold(FLOOR_MAX, f64::min) }
+    /// The loss that no window was without: the mean if chance explains how they differ, else the least. Zero
+    /// without enough of them.
+    fn common(&self) -> f64 {
+        if self.count < WINDOWS {
+            return 0.0;
+        }
+        let least = self.windows.iter().fold(FLOOR_MAX as f32, |least, window| least.min(window.most));
+        let (all, lost) = self.windows.iter().fold((0.0, 0.0), |sum, w| (sum.0 + w.segments, sum.1 + w.lost));
+        let mean = lost / all.max(1.0);
+        let is_alike = self.windows.iter().all(|window| window.may_have(mean));
+        f64::from(if is_alike { least.max(mean) } else { least }).min(FLOOR_MAX)
     }
 }
 
@@ -242,6 +274,11 @@ impl LossFloor {
     /// Losses come in runs, as a queue's do.
     pub(super) fn is_bursty(&self) -> bool {
         self.dispersion.is_proven()
+    }
+
+    /// Whether losses come in runs is to be measured anew.
+    pub(super) fn forget_runs(&mut self) {
+        self.dispersion = Dispersion::default();
     }
 
     /// What a queue does tells nothing of chance.
@@ -405,7 +442,7 @@ impl LossFloor {
     fn learn(&mut self, meter: &Meter) {
         self.record.push(meter, self.dispersion());
         let most = if self.is_bursty() { FLOOR_BURSTY } else { FLOOR_MAX };
-        self.floor = self.record.least().min(most);
+        self.floor = self.record.common().min(most);
     }
 }
 
@@ -454,7 +491,8 @@ mod tests {
     fn loss_that_one_window_leaves_to_chance_is_suspicious_in_four() {
         let (mut floor, mut suspected) = (play(40, |_| 0.2).0, None);
         let more = floor.get() + THRESHOLD + 2.0 * (floor.get() * (1.0 - floor.get()) / 200.0).sqrt();
-        let (acked, lost) = (20.0 * (1.0 - more), 20.0 * more);
+        let lost = (20.0 * more * 1024.0).round() / 1024.0; // sums that are exact
+        let acked = 20.0 - lost;
         floor.restart(Time::ZERO);
         for n in 1..=60 {
             let now = Time::from_nanos(1_000_000_000 + n);
@@ -495,6 +533,12 @@ mod tests {
             if n / 10 % 3 == 0 { 0.6 } else { 0.1 }
         });
         assert!(floor.is_bursty() && floor.get() <= FLOOR_BURSTY, "{}", floor.get());
+        let mut floor = floor;
+        floor.forget_runs();
+        floor.forget();
+        let one = Meter { acked: 80.0, lost: 20.0, ..Meter::new(Time::ZERO) };
+        (0..WINDOWS).for_each(|_| floor.learn(&one));
+        assert!(!floor.is_bursty() && floor.get() >= 0.2, "measured anew: {}", floor.get());
     }
 
     #[test]
@@ -508,6 +552,24 @@ mod tests {
         assert!((0.01..0.07).contains(&floor.get()), "{}", floor.get());
         floor.learn_calm((4000.0, 0.0));
         assert!(floor.get() < 0.02, "{}", floor.get());
+    }
+
+    #[test]
+    fn windows_that_differ_by_chance_tell_their_mean_and_one_that_lost_far_less_tells_its_own() {
+        let record = |losses: [f64; WINDOWS]| {
+            let mut record = Record::EMPTY;
+            for lost in losses {
+                record.push(&Meter { acked: 200.0 - lost, lost, ..Meter::new(Time::ZERO) }, 1.0);
+            }
+            record
+        };
+        let alike = record([4.0, 9.0, 10.0, 10.0, 11.0, 12.0, 13.0, 11.0]).common();
+        assert!((0.049..0.052).contains(&alike), "not the luckiest: {alike}");
+        let odd = record([0.0, 9.0, 10.0, 10.0, 11.0, 12.0, 13.0, 11.0]).common();
+        assert!(odd < 0.02, "the path is able to carry without loss: {odd}");
+        let mut short = record([10.0; WINDOWS]);
+        short.count = WINDOWS - 1;
+        assert_eq!(short.common(), 0.0);
     }
 
     #[test]

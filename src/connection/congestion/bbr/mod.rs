@@ -49,6 +49,8 @@ const INITIAL_BYTES: f64 = 14_600.0;
 const QUEUE_LOSS: f64 = 0.01;
 /// Loss of a round beyond chance that lowers the rate (the draft's BBR.LossThresh is 0.02).
 const LOSS_THRESHOLD: f64 = 0.04;
+/// Loss that lasts until the rate has sunk to this share was not congestion.
+const NEXT_TO_NOTHING: f64 = 0.025;
 /// Chance shows where no queue stands. If one has stood for so long, nobody knows any more what chance takes.
 const CALM_MEMORY: Duration = Duration::from_secs(5);
 /// Windows on a path with loss by chance are at least so many bandwidth-delay products: Wi-Fi has jitter, too.
@@ -231,6 +233,8 @@ impl Bbr {
             self.bandwidth.on_floor(before, self.floor.get(), 0.0);
         }
         self.heed_queue(acked, lost);
+        let few = (self.explained() + loss_floor::THRESHOLD) * (acked + lost);
+        self.note_idle(ack.cwnd_limited && !self.round.has_queue && lost <= few);
         (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
         if matches!(self.phase, Phase::Down | Phase::Cruise)
             && bandwidth::is_chancy(self.explained())
@@ -247,6 +251,10 @@ impl Bbr {
         let chance = (self.explained() + LOSS_THRESHOLD) * all;
         if lost > chance + 2.0 * (self.floor.dispersion() * chance).sqrt() {
             self.bounds.bw_lo = carried.max(BETA * self.bw()).min(self.bounds.bw_lo);
+            // As much is lost at next to nothing of the rate: that is neither our doing nor our likes'.
+            if self.bounds.bw_lo < NEXT_TO_NOTHING * self.bandwidth.delivered() {
+                self.floor.forget_runs();
+            }
         }
     }
 

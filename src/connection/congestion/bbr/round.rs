@@ -137,7 +137,12 @@ impl Round {
 
     /// A longer round trip than this is more than jitter makes of the lightest load.
     pub(super) fn load_threshold(&self, min_rtt: Duration) -> Duration {
-        threshold(self.unloaded.get().unwrap_or(min_rtt).max(min_rtt))
+        threshold(self.unloaded(min_rtt))
+    }
+
+    /// Mean round trip of the lightest load.
+    pub(super) fn unloaded(&self, min_rtt: Duration) -> Duration {
+        self.unloaded.get().unwrap_or(min_rtt).max(min_rtt)
     }
 }
 
