@@ -157,21 +157,22 @@ pub(super) enum Verdict {
 /// Loss in a window of a trial.
 #[derive(Clone, Copy, Debug)]
 struct Outcome {
-    segments: f32,
-    lost: f32,
+    segments: u16,
+    lost: u16,
     /// The loss rate, and what chance may have hidden of it.
     most: f32,
 }
 
 impl Outcome {
     const fn of(most: f64) -> Self {
-        Self { segments: 0.0, lost: 0.0, most: most as f32 }
+        Self { segments: 0, lost: 0, most: most as f32 }
     }
 
     /// Chance alone may have made the loss so small, where all have `mean` in common.
     fn may_have(&self, mean: f32) -> bool {
-        let deviation = (mean * (1.0 - mean) * self.segments).sqrt();
-        self.segments > 0.0 && self.lost > mean * self.segments - ALIKE * deviation
+        let segments = f32::from(self.segments);
+        let deviation = (mean * (1.0 - mean) * segments).sqrt();
+        self.segments > 0 && f32::from(self.lost) > mean * segments - ALIKE * deviation
     }
 }
 
@@ -192,8 +193,8 @@ impl Record {
     fn push(&mut self, meter: &Meter, dispersion: f64) {
         let loss = meter.loss();
         let most = (loss + CONFIDENCE * meter.deviation(loss, dispersion)) as f32;
-        self.windows[self.count % WINDOWS] =
-            Outcome { segments: meter.total() as f32, lost: meter.lost as f32, most };
+        let (segments, lost) = (meter.total().round() as u16, meter.lost.round() as u16);
+        self.windows[self.count % WINDOWS] = Outcome { segments, lost, most };
         self.count += 1;
     }
 
@@ -204,8 +205,8 @@ impl Record {
             return 0.0;
         }
         let least = self.windows.iter().fold(FLOOR_MAX as f32, |least, window| least.min(window.most));
-        let (all, lost) = self.windows.iter().fold((0.0, 0.0), |sum, w| (sum.0 + w.segments, sum.1 + w.lost));
-        let mean = lost / all.max(1.0);
+        let sum = |count: fn(&Outcome) -> u16| self.windows.iter().map(|w| f32::from(count(w))).sum::<f32>();
+        let mean = sum(|window| window.lost) / sum(|window| window.segments).max(1.0);
         let is_alike = self.windows.iter().all(|window| window.may_have(mean));
         f64::from(if is_alike { least.max(mean) } else { least }).min(FLOOR_MAX)
     }
