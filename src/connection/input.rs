@@ -13,7 +13,8 @@ pub(super) struct Discard;
 type Step = Result<(), Discard>;
 
 /// Deviates from RFC 7323 5.3 R1 (0): data whose timestamp is older by so many milliseconds fills a hole that a
-/// retransmission sent after it has not filled. The sequence space lasts longer than that up to 137 Gbit/s.
+/// retransmission sent after it has not filled. The sequence space, less the largest window twice, lasts longer than
+/// that up to 69 Gbit/s.
 const OVERTAKEN: u32 = 250;
 
 /// What shows that a segment's bytes are the ones sent.

@@ -169,7 +169,8 @@ impl Bbr {
         self.bw() * self.round.unloaded(self.rtt()).as_secs_f64()
     }
 
-    /// A round is over; `is_idle`: the window held it back, no queue stood, and chance explains what was lost.
+    /// A round is over; `is_idle`: the window held it back, no queue stood, nothing was marked, and
+    /// chance explains what was lost.
     pub(super) fn note_idle(&mut self, is_idle: bool) {
         let rounds = self.cycle.idle_rounds;
         self.cycle.idle_rounds = if is_idle && self.phase == Phase::Cruise { rounds + 1 } else { 0 };

@@ -193,7 +193,8 @@ impl Record {
     fn push(&mut self, meter: &Meter, dispersion: f64) {
         let loss = meter.loss();
         let most = (loss + CONFIDENCE * meter.deviation(loss, dispersion)) as f32;
-        let (segments, lost) = (meter.total().round() as u16, meter.lost.round() as u16);
+        let scale = (f64::from(u16::MAX) / meter.total().max(1.0)).min(1.0);
+        let (segments, lost) = ((scale * meter.total()).round() as u16, (scale * meter.lost).round() as u16);
         self.windows[self.count % WINDOWS] = Outcome { segments, lost, most };
         self.count += 1;
     }
@@ -324,7 +325,8 @@ impl LossFloor {
         let meter = self.meter;
         let most = meter.loss() + CONFIDENCE * meter.deviation(meter.loss(), self.dispersion());
         if meter.total() >= OBSERVED_MIN && most < self.floor {
-            self.learn(&meter);
+            self.record = Record::of(most);
+            self.floor = most;
         }
     }
 
@@ -571,6 +573,18 @@ mod tests {
         let mut short = record([10.0; WINDOWS]);
         short.count = WINDOWS - 1;
         assert_eq!(short.common(), 0.0);
+    }
+
+    #[test]
+    fn a_probe_rtt_without_a_loss_lowers_the_floor_at_once() {
+        let mut floor = play(40, |_| 0.05).0;
+        let learned = floor.get();
+        floor.restart(Time::ZERO);
+        let (acked, now) = (60.0, Time::from_nanos(1));
+        let seen = Seen { acked, lost: 0.0, newest: now, settled: now, no_queue: true, is_loaded: false };
+        floor.observe(&seen);
+        floor.learn_observed();
+        assert!(learned > 0.04 && floor.get() < 0.03, "{learned}, then {}", floor.get());
     }
 
     #[test]

@@ -234,7 +234,8 @@ impl Bbr {
         }
         self.heed_queue(acked, lost);
         let few = (self.explained() + loss_floor::THRESHOLD) * (acked + lost);
-        self.note_idle(ack.cwnd_limited && !self.round.has_queue && lost <= few);
+        let is_marked = self.round_ce + ack.newly_ce > 0;
+        self.note_idle(ack.cwnd_limited && !is_marked && !self.round.has_queue && lost <= few);
         (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
         if matches!(self.phase, Phase::Down | Phase::Cruise)
             && bandwidth::is_chancy(self.explained())
