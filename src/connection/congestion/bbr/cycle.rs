@@ -151,7 +151,9 @@ impl Bbr {
     }
 
     fn is_time_to_probe(&self, now: Time) -> bool {
-        let rounds = self.segments(self.bdp()).min(WAIT_ROUNDS_MAX) as u64;
+        // In a crowd a probe takes what a neighbour has just given up.
+        let rounds = if self.contrast.is_crowded() { f64::INFINITY } else { self.segments(self.bdp()) };
+        let rounds = rounds.min(WAIT_ROUNDS_MAX) as u64;
         let has_waited = now.since(self.cycle.began) >= self.cycle.wait;
         !self.floor.in_trial()
             && (has_waited || self.round.count - self.cycle.began_round >= rounds.max(CYCLE_ROUNDS_MIN))

@@ -230,6 +230,8 @@ pub(super) struct LossFloor {
     has_risen: bool,
     /// No trial before this round.
     rest_until: u64,
+    /// Loss comes with the queue: no trial may call it chance.
+    is_barred: bool,
 }
 
 impl LossFloor {
@@ -245,6 +247,7 @@ impl LossFloor {
             dispersion: Dispersion::default(),
             has_risen: false,
             rest_until: 0,
+            is_barred: false,
         }
     }
 
@@ -276,6 +279,25 @@ impl LossFloor {
     /// Losses come in runs, as a queue's do.
     pub(super) fn is_bursty(&self) -> bool {
         self.dispersion.is_proven()
+    }
+
+    /// Whether all loss is known to come with the queue; and what was learned before losses proved to come in runs is
+    /// believed no more than what is learned now.
+    pub(super) fn bar(&mut self, is_barred: bool) {
+        self.is_barred = is_barred;
+        if is_barred {
+            self.forget();
+        }
+        self.floor = self.floor.min(self.most());
+    }
+
+    /// No floor above this is believed.
+    fn most(&self) -> f64 {
+        match self.is_bursty() {
+            _ if self.is_barred => 0.0,
+            true => FLOOR_BURSTY,
+            false => FLOOR_MAX,
+        }
     }
 
     /// Whether losses come in runs is to be measured anew.
@@ -444,8 +466,7 @@ impl LossFloor {
 
     fn learn(&mut self, meter: &Meter) {
         self.record.push(meter, self.dispersion());
-        let most = if self.is_bursty() { FLOOR_BURSTY } else { FLOOR_MAX };
-        self.floor = self.record.common().min(most);
+        self.floor = self.record.common().min(self.most());
     }
 }
 

@@ -10,6 +10,7 @@ use crate::time::Time;
 mod bandwidth;
 mod bounds;
 mod chance;
+mod contrast;
 mod controller;
 mod cycle;
 mod drain;
@@ -24,6 +25,7 @@ mod startup;
 use bandwidth::{Bandwidth, RoundTrip};
 use bounds::{BETA, Bounds};
 use chance::Chance;
+use contrast::Contrast;
 use cycle::Cycle;
 use drain::Drain;
 use extra_acked::ExtraAcked;
@@ -84,6 +86,7 @@ pub(super) struct Bbr {
     extra_acked: ExtraAcked,
     floor: LossFloor,
     chance: Chance,
+    contrast: Contrast,
     /// The latest round without a queue.
     calm_at: Time,
     bounds: Bounds,
@@ -122,6 +125,7 @@ impl Bbr {
             extra_acked: ExtraAcked::default(),
             floor: LossFloor::new(),
             chance: Chance::default(),
+            contrast: Contrast::default(),
             calm_at: Time::ZERO,
             bounds: Bounds::default(),
             startup: Startup::default(),
@@ -220,12 +224,10 @@ impl Bbr {
             self.heed_loss(acked, lost, carried);
         }
         let is_calm = was_calm && self.round.is_calm;
-        if is_calm || !self.is_full {
-            self.calm_at = now;
-        } else if now > self.calm_at + CALM_MEMORY && self.floor.get() > 0.0 {
-            self.bandwidth.on_floor(self.floor.get(), 0.0, 0.0);
-            self.floor.forget();
+        if self.phase == Phase::Cruise && self.cruises_since_probe() >= 3 {
+            self.contrast.on_round(is_calm, acked, lost, self.floor.dispersion());
         }
+        self.doubt_floor(now, is_calm);
         if is_calm && matches!(self.phase, Phase::Down | Phase::Cruise | Phase::ProbeRtt) {
             self.chance.on_calm_round(acked, lost);
             let before = self.floor.get();
@@ -245,12 +247,28 @@ impl Bbr {
         }
     }
 
+    /// A floor stands on trials, and they are not all that is known.
+    fn doubt_floor(&mut self, now: Time, is_calm: bool) {
+        let before = self.floor.get();
+        if is_calm || !self.is_full {
+            self.calm_at = now;
+        } else if now > self.calm_at + CALM_MEMORY {
+            self.floor.forget();
+        }
+        self.floor.bar(self.contrast.comes_with_queue());
+        if self.floor.get() < before {
+            self.bandwidth.on_floor(before, self.floor.get(), 0.0);
+        }
+    }
+
     /// More was lost than chance explains: until a trial has told why, no more is sent than the path carried
     /// (draft 4.6.2, BBRAdaptLowerBoundsFromCongestion).
     fn heed_loss(&mut self, acked: f64, lost: f64, carried: f64) {
         let all = acked + lost;
         let chance = (self.explained() + LOSS_THRESHOLD) * all;
-        if lost > chance + 2.0 * (self.floor.dispersion() * chance).sqrt() {
+        // The widening is for runs that chance makes, not for those that a queue does.
+        let runs = if self.contrast.comes_with_queue() { 1.0 } else { self.floor.dispersion() };
+        if lost > chance + 2.0 * (runs * chance).sqrt() {
             self.bounds.bw_lo = carried.max(BETA * self.bw()).min(self.bounds.bw_lo);
             // As much is lost at next to nothing of the rate: that is neither our doing nor our likes'.
             if self.bounds.bw_lo < NEXT_TO_NOTHING * self.bandwidth.delivered() {

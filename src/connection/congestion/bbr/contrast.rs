@@ -1,0 +1,131 @@
+//! Whether loss comes with the queue: what rounds without one lose, beside what the others lose.
+//!
+//! Chance takes as much of the ones as of the others. At a queue that many share, rounds without it are few, and lose
+//! little. A trial (`loss_floor`) cannot tell: one flow in sixteen that slows down makes no difference to the loss.
+
+/// Rounds and segments after which half of what is known is forgotten: the later of both.
+const HORIZON_ROUNDS: f64 = 128.0;
+const HORIZON: f64 = 2048.0;
+/// Fewer rounds, or segments, with a queue say nothing.
+const ROUNDS_MIN: f64 = 16.0;
+const SEGMENTS_MIN: f64 = 300.0;
+/// So few segments in calm rounds, as a share of the others, cannot speak for the path.
+const CALM_MIN: f64 = 0.4;
+/// Calm rounds lose less than this share of what the others lose, and by so many standard deviations.
+const LESS: f64 = 0.6;
+const CONFIDENCE: f64 = 2.5;
+/// Loss at the queue that makes it a crowd's.
+const CROWDED: f64 = 0.1;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    rounds: f64,
+    segments: f64,
+    lost: f64,
+}
+
+impl Tally {
+    fn loss(&self) -> f64 {
+        self.lost / self.segments.max(1.0)
+    }
+
+    fn halve(&mut self) {
+        *self = Self { rounds: self.rounds / 2.0, segments: self.segments / 2.0, lost: self.lost / 2.0 };
+    }
+}
+
+/// The rounds of CRUISE, without those in which the latest probe's loss is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Contrast {
+    calm: Tally,
+    busy: Tally,
+    comes_with_queue: bool,
+}
+
+impl Contrast {
+    /// A round has ended in which so many segments were acknowledged and lost; losses come in runs of `dispersion`.
+    pub(super) fn on_round(&mut self, is_calm: bool, acked: f64, lost: f64, dispersion: f64) {
+        let tally = if is_calm { &mut self.calm } else { &mut self.busy };
+        tally.rounds += 1.0;
+        tally.segments += acked + lost;
+        tally.lost += lost;
+        let (rounds, segments) =
+            (self.calm.rounds + self.busy.rounds, self.calm.segments + self.busy.segments);
+        if rounds > HORIZON_ROUNDS && segments > HORIZON {
+            self.calm.halve();
+            self.busy.halve();
+        }
+        self.comes_with_queue = self.busy.rounds > ROUNDS_MIN
+            && self.busy.segments > SEGMENTS_MIN
+            && (self.calm.segments < CALM_MIN * self.busy.segments || self.calm_loses_less(dispersion));
+    }
+
+    fn calm_loses_less(&self, dispersion: f64) -> bool {
+        let (calm, busy) = (&self.calm, &self.busy);
+        let mean = (calm.lost + busy.lost) / (calm.segments + busy.segments).max(1.0);
+        let weights = 1.0 / calm.segments.max(1.0) + 1.0 / busy.segments.max(1.0);
+        let deviation = (dispersion * mean * (1.0 - mean) * weights).sqrt();
+        calm.loss() < LESS * busy.loss() && busy.loss() - calm.loss() > CONFIDENCE * deviation
+    }
+
+    /// What is lost comes with the queue, and not by chance.
+    pub(super) const fn comes_with_queue(&self) -> bool {
+        self.comes_with_queue
+    }
+
+    /// Many flows share a queue that holds too little for them.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.comes_with_queue && self.busy.loss() > CROWDED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many rounds of 20 segments, one in `every` calm, that lose these shares.
+    fn after(rounds: u32, every: u32, (calm, busy): (f64, f64)) -> Contrast {
+        let mut contrast = Contrast::default();
+        for n in 0..rounds {
+            let is_calm = n % every == 0;
+            let lost = 20.0 * if is_calm { calm } else { busy };
+            contrast.on_round(is_calm, 20.0 - lost, lost, 2.0);
+        }
+        contrast
+    }
+
+    #[test]
+    fn chance_takes_as_much_where_no_queue_stands() {
+        assert!(!after(200, 2, (0.2, 0.2)).comes_with_queue());
+        assert!(!after(200, 2, (0.18, 0.22)).comes_with_queue());
+        assert!(!after(200, 1, (0.2, 0.2)).comes_with_queue());
+    }
+
+    #[test]
+    fn loss_that_calm_rounds_do_not_know_comes_with_the_queue() {
+        let crowd = after(200, 2, (0.05, 0.2));
+        assert!(crowd.comes_with_queue() && crowd.is_crowded());
+        let few = after(200, 2, (0.005, 0.05));
+        assert!(few.comes_with_queue() && !few.is_crowded());
+        assert!(!after(20, 2, (0.05, 0.2)).comes_with_queue(), "ten rounds of either say nothing");
+    }
+
+    #[test]
+    fn where_hardly_a_round_is_calm_they_do_not_speak_for_the_path() {
+        assert!(after(200, 12, (0.2, 0.2)).is_crowded());
+        assert!(!after(12, 12, (0.2, 0.2)).is_crowded());
+    }
+
+    #[test]
+    fn what_was_is_forgotten() {
+        let mut contrast = after(200, 12, (0.2, 0.2));
+        for _ in 0..200 {
+            contrast.on_round(true, 20.0, 0.0, 2.0);
+        }
+        assert!(!contrast.comes_with_queue() || contrast.calm.segments > contrast.busy.segments);
+        for _ in 0..800 {
+            contrast.on_round(true, 20.0, 0.0, 2.0);
+        }
+        assert!(!contrast.comes_with_queue(), "{contrast:?}");
+    }
+}
