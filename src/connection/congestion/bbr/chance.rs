@@ -9,7 +9,7 @@ const USUAL_MIN: f64 = 100.0;
 const WEIGHT: f64 = 1.0 / 64.0;
 const WINDOWS_MIN: u32 = 8;
 /// Standard deviations of the dispersion itself that prove it.
-const CONFIDENCE: f64 = 4.0;
+const CONFIDENCE: f64 = 3.5;
 /// Losses come in bursts of at most so many, or something else is going on.
 const DISPERSION_MAX: f64 = 8.0;
 
@@ -63,15 +63,20 @@ impl Dispersion {
             return;
         }
         let weight = WEIGHT.max(1.0 / f64::from(self.windows - 1));
-        self.seen += weight * ((lost - self.mean * total).powi(2) - self.seen);
+        let share = WEIGHT.max(1.0 / f64::from(self.windows));
+        // The mean is a guess from those before: without this the first windows would differ from it by twice as much.
+        let difference = (lost - self.mean * total).powi(2) * (1.0 - share);
+        self.seen += weight * (difference - self.seen);
         self.due += weight * (total * self.mean * (1.0 - self.mean) - self.due);
-        self.mean += WEIGHT.max(1.0 / f64::from(self.windows)) * (lost / total.max(1.0) - self.mean);
+        self.mean += share * (lost / total.max(1.0) - self.mean);
     }
 
     /// Losses come in runs, as a queue's do: their dispersion is beyond what chance makes of independent ones.
     pub(super) fn is_proven(&self) -> bool {
+        // How chi-squared is distributed, by Wilson and Hilferty: of few windows by chance far wider than by its variance.
         let windows = f64::from(self.windows).clamp(1.0, 1.0 / WEIGHT);
-        self.get() > 1.0 + CONFIDENCE * (2.0 / windows).sqrt()
+        let spread = 2.0 / (9.0 * windows);
+        self.get() > (1.0 - spread + CONFIDENCE * spread.sqrt()).powi(3)
     }
 
     /// Variance of losses as a multiple of what independent ones have: about the length of a burst.
