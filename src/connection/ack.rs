@@ -29,6 +29,7 @@ impl Connection {
         }
         if ack >= self.snd.una {
             self.hear_corruption(now, segment, ack);
+            self.hear_clock(now, segment);
             self.snd.update_window(seq, ack, u64::from(segment.window) << self.snd.shift);
             self.apply_ack(now, segment, ack);
         }

@@ -130,6 +130,7 @@ impl Sender {
         if was_idle {
             self.rto_start = now; // RFC 6298 5.1
             self.flight_began = now;
+            self.lag.on_restart(now - self.last_sent);
             self.cc.on_idle_restart(now, now - self.last_sent, self.rto());
         }
         let len = chunk.end - chunk.start;

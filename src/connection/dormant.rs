@@ -81,13 +81,13 @@ pub struct Dormant {
     last_sent: Time,
     packets_sent: u64,
     packets_received: u64,
+    packets_dropped: u64,
     troubles: Option<Box<Troubles>>,
 }
 
 /// Counters that most connections never move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Troubles {
-    dropped: u64,
     retransmitted: u64,
     lost: u64,
     rto_count: u64,
@@ -101,7 +101,6 @@ impl Troubles {
     const fn of(connection: &Connection) -> Self {
         let snd = &connection.snd;
         Self {
-            dropped: connection.packets.dropped,
             retransmitted: snd.retransmitted,
             lost: snd.lost,
             rto_count: snd.rto_count,
@@ -190,6 +189,7 @@ impl Connection {
             last_sent: snd.last_sent,
             packets_sent: self.packets.sent,
             packets_received: self.packets.received,
+            packets_dropped: self.packets.dropped,
             troubles: (troubles != Troubles::default()).then(|| Box::new(troubles)),
         }
     }
@@ -201,7 +201,7 @@ impl Dormant {
     pub fn absorbs(&mut self, now: Time, segment: &Segment<'_>, datagram: &[u8]) -> bool {
         let seq = SeqSpace::new(self.irs).unwrap(segment.seq, self.rcv_nxt);
         let window_end = self.rcv_nxt + u64::from(self.rcv_wnd);
-        match prove(self.keys, &self.terms, segment, datagram) {
+        let is_absorbed = match prove(self.keys, &self.terms, segment, datagram) {
             Some(Proof::Keyed) => false,
             Some(Proof::Sum) => {
                 let is_noise = self.is_noise(now, segment, seq, window_end);
@@ -212,7 +212,9 @@ impl Dormant {
                 self.rcv_corrupt += u64::from(is_believable(seq, self.rcv_nxt, window_end));
                 true
             }
-        }
+        };
+        self.packets_dropped += u64::from(is_absorbed);
+        is_absorbed
     }
 
     /// Of `segment`, which anyone may have made, nothing would come: it is not believed, and not answered, or no more
@@ -245,6 +247,7 @@ impl Dormant {
         let is_dialled = self.is_dialled;
         let (challenges, reports, keys) = (self.challenges, self.reports, self.keys);
         let (packets_sent, packets_received) = (self.packets_sent, self.packets_received);
+        let packets_dropped = self.packets_dropped;
         let config = Arc::clone(&self.config);
         let mut opening = Opening::new(last_active, Duration::ZERO, false);
         opening.sent = usize::from(is_dialled);
@@ -259,7 +262,7 @@ impl Dormant {
         connection.reports = reports;
         connection.packets.sent = packets_sent;
         connection.packets.received = packets_received;
-        connection.packets.dropped = troubles.dropped;
+        connection.packets.dropped = packets_dropped;
         connection
     }
 

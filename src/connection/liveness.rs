@@ -163,7 +163,7 @@ impl Liveness {
 
 impl Sender {
     fn question_interval(&self) -> Duration {
-        GAP.max(self.rtt.srtt())
+        GAP.max(self.round_trip())
     }
 
     /// Data waits for the path, but for what the last timeout sends.

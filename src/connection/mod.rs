@@ -26,6 +26,7 @@ mod expected;
 mod handshake;
 mod input;
 mod keepalive;
+mod lag;
 mod limiter;
 mod liveness;
 mod loss_rate;

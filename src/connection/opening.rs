@@ -50,6 +50,7 @@ impl Connection {
         self.snd.last_heard = now;
         self.adopt(now, &offer, terms);
         if acks_our_syn {
+            self.hear_clock(now, segment);
             self.measure_handshake(now, segment);
             self.snd.una = 1;
             self.establish(now);
@@ -93,6 +94,7 @@ impl Connection {
         if ack == 0 || ack > self.snd.nxt {
             return Err(Discard); // the endpoint answers segments that no connection takes
         }
+        self.hear_clock(now, segment); // as of the handshake's round trip
         if self.opening.sent > 0 {
             self.measure_handshake(now, segment);
         }

@@ -5,33 +5,47 @@ use std::time::Duration;
 /// Samples per generation: the minimum is over the last one to two of them.
 const GENERATION: u8 = 8;
 
-/// A minimum that forgets.
-#[derive(Clone, Copy, Debug, Default)]
+/// A minimum that forgets. Nanoseconds; `NONE`: no sample.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct RecentMin {
-    previous: Option<Duration>,
-    current: Option<Duration>,
+    previous: u64,
+    current: u64,
     count: u8,
+}
+
+const NONE: u64 = u64::MAX;
+
+impl Default for RecentMin {
+    fn default() -> Self {
+        Self { previous: NONE, current: NONE, count: 0 }
+    }
 }
 
 impl RecentMin {
     /// As after one sample; none if it is zero.
     pub(super) fn of(sample: Duration) -> Self {
-        Self { current: Some(sample).filter(|sample| !sample.is_zero()), count: 1, previous: None }
+        let current = if sample.is_zero() { NONE } else { nanos(sample) };
+        Self { current, count: 1, ..Self::default() }
     }
 
     pub(super) fn on_sample(&mut self, sample: Duration) {
         if self.count == GENERATION {
-            self.previous = self.current.take();
+            self.previous = std::mem::replace(&mut self.current, NONE);
             self.count = 0;
         }
-        self.current = Some(self.current.map_or(sample, |min| min.min(sample)));
+        self.current = self.current.min(nanos(sample));
         self.count += 1;
     }
 
     /// Zero before the first sample.
     pub(super) fn min(self) -> Duration {
-        self.previous.into_iter().chain(self.current).min().unwrap_or_default()
+        let min = self.previous.min(self.current);
+        Duration::from_nanos(if min == NONE { 0 } else { min })
     }
+}
+
+fn nanos(sample: Duration) -> u64 {
+    u64::try_from(sample.as_nanos()).unwrap_or(NONE)
 }
 
 #[cfg(test)]

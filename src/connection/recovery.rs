@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::chunks::{Chunk, Reason};
 use super::congestion::CongestionEvent;
+use super::lag;
 use super::loss_rate::LossRate;
 use super::prr::Prr;
 use super::resent::Why;
@@ -201,17 +202,17 @@ impl Sender {
 
     /// RTO without back-off.
     fn base_rto(&self) -> Duration {
-        let srtt = self.rtt.srtt();
+        let (srtt, late) = (self.rtt.srtt(), self.answer_patience());
         if !self.extension || srtt.is_zero() {
-            return self.rtt.rto();
+            return self.rtt.rto().max(late.min(lag::PLAIN_MAX));
         }
         let deviation = (4 * self.rtt.rttvar()).max(Duration::from_millis(1));
         // Deviates from RFC 6298 2.3 where loss is heavy and there are holes, so that every segment is answered at
         // once: at half loss a flight of five vanishes once in 32 times, and the link idles until the timer fires.
         if self.episode.is_some() && self.sack && self.loss_rate.is_heavy() {
-            return (srtt + deviation / 2).clamp(RTO_MIN_EXTENSION, RTO_MAX);
+            return (srtt + deviation / 2).max(late).clamp(RTO_MIN_EXTENSION, RTO_MAX);
         }
-        (srtt + deviation + MAX_ACK_DELAY).clamp(RTO_MIN_EXTENSION, RTO_MAX)
+        (srtt + deviation).max(late).saturating_add(MAX_ACK_DELAY).clamp(RTO_MIN_EXTENSION, RTO_MAX)
     }
 
     /// RTO with back-off.
@@ -228,6 +229,7 @@ impl Sender {
             return PTO_INITIAL;
         }
         let pto = (2 * srtt).min(srtt + (4 * self.rtt.rttvar()).max(Duration::from_millis(1)));
+        let pto = pto.max(self.answer_patience());
         let ack_delay = match (self.board.outstanding_segments(), self.extension) {
             (0 | 1, true) => MAX_ACK_DELAY,
             (0 | 1, false) => MAX_ACK_DELAY_PLAIN,
@@ -280,7 +282,8 @@ impl Sender {
                     self.probe_due = true;
                     self.probe_count += 1;
                     let segments = self.board.outstanding_segments() as u64;
-                    self.guessed.get_or_insert(Guess { at: now, rate: self.loss_rate, segments });
+                    let (since, rate, is_of_many) = (self.rto_start, self.loss_rate, segments >= GUESS_MIN);
+                    self.guessed.get_or_insert(Guess { at: now, since, rate, is_of_many });
                     self.loss_rate.on_lost(segments);
                 }
                 LossTimer::Retransmission => self.on_retransmission_timeout(now),
@@ -293,9 +296,9 @@ impl Sender {
     /// SND.UNA advanced for the first time since a timer ran out. If what was sent before is answered, and nothing
     /// is missing, the answer was late and no loss: a queue that grows must not be met with copies.
     pub(super) fn check_guess(&mut self, echo_ms: Option<u64>, is_whole: bool) {
-        let Some(Guess { at, rate, segments }) = self.guessed.take() else { return };
+        let Some(Guess { at, rate, is_of_many, .. }) = self.guessed.take() else { return };
         let is_late = is_whole && echo_ms.is_some_and(|echo| echo < at.as_millis());
-        if is_late && (segments >= GUESS_MIN || !rate.is_measured()) {
+        if is_late && (is_of_many || !rate.is_measured()) {
             self.loss_rate = rate;
         }
     }
@@ -306,8 +309,9 @@ impl Sender {
         self.backoff = (self.backoff + 1).min(if answered { BACKOFF_ANSWERED } else { BACKOFF_MAX });
         let event = self.event();
         let is_silent = (self.episode.is_none() || self.guessed.is_some()) && self.board.sacked() == 0;
-        let guess = self.guessed.unwrap_or(Guess { at: now, rate: self.loss_rate, segments: 0 });
-        let guess = Guess { segments: GUESS_MIN, ..guess }; // all, and their probe: no single loss explains that
+        let first =
+            self.guessed.unwrap_or(Guess { at: now, since: now, rate: self.loss_rate, is_of_many: true });
+        let guess = Guess { since: self.rto_start, is_of_many: true, ..first }; // all, and their probe
         let (bytes, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
         // Within another episode, and where some was held, it is known by now: what the timer finds is lost.
         self.guessed = Some(guess).filter(|_| is_silent);
@@ -380,13 +384,14 @@ impl Sender {
         {
             return None;
         }
-        let srtt = self.rtt.srtt();
-        if srtt.is_zero() {
+        let round_trip = self.round_trip();
+        if round_trip.is_zero() {
             return None;
         }
-        let gap = (srtt / copies.saturating_mul(outstanding).min(self.initial_flight())).max(COPY_GAP_MIN);
+        let gap =
+            (round_trip / copies.saturating_mul(outstanding).min(self.initial_flight())).max(COPY_GAP_MIN);
         let silence = self.last_sent - self.last_heard.max(self.flight_began);
-        let slower = silence.as_secs_f64() / (2 * srtt + COPIES_INTO_SILENCE).as_secs_f64();
+        let slower = silence.as_secs_f64() / (2 * round_trip + COPIES_INTO_SILENCE).as_secs_f64();
         Some(self.last_sent + gap.mul_f64(slower.max(1.0)))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::congestion::{AckSample, Controller};
 use super::corruption::Corruption;
 use super::ecn::Marking;
+use super::lag::Lag;
 use super::liveness::Liveness;
 use super::loss_rate::LossRate;
 use super::nonce::Nonces;
@@ -61,13 +62,14 @@ pub(super) struct Probe {
     pub(super) is_retransmission: bool,
 }
 
-/// A timer ran out and took so many `segments` for lost.
+/// A timer ran out `at` some time and took for lost what waits `since` then; the loss rate before it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Guess {
     pub(super) at: Time,
-    /// The loss rate before.
+    pub(super) since: Time,
     pub(super) rate: LossRate,
-    pub(super) segments: u64,
+    /// No single loss explains it.
+    pub(super) is_of_many: bool,
 }
 
 /// What the loss timer is set for.
@@ -145,6 +147,7 @@ pub(super) struct Sender {
     pub(super) rtt: RttEstimator,
     /// Smallest of the latest round trips: above `rtt.min_rtt()`, a queue stands.
     pub(super) recent_rtt: RecentMin,
+    pub(super) lag: Lag,
     pub(super) cc: Box<dyn Controller>,
     /// Spreads what the controller admits over time, if it asks for a rate.
     pub(super) pacer: Pacer,
@@ -180,8 +183,7 @@ pub(super) struct Sender {
     /// When the peer's last acceptable segment came.
     pub(super) last_heard: Time,
     pub(super) cwnd_limited: bool,
-    /// The flight up to here was limited by cwnd: ACKs of it that come in a row, nothing sent between them, all
-    /// tell of a full window.
+    /// The flight up to here was limited by cwnd: ACKs of it that come in a row all tell of a full window.
     limited_until: u64,
     /// The peer runs our extension: its longest ACK delay is known, timestamps are there.
     pub(super) extension: bool,
@@ -231,6 +233,7 @@ impl Sender {
             board: Scoreboard::default(),
             rtt: RttEstimator::new(),
             recent_rtt: RecentMin::default(),
+            lag: Lag::default(),
             cc,
             pacer: Pacer::new(u32::try_from(mss).unwrap_or(u32::MAX)),
             paced_until: None,
@@ -379,11 +382,13 @@ impl Sender {
             let expected = u32::try_from(flight / delivery.bytes.max(1)).unwrap_or(u32::MAX);
             self.rtt.on_sample_among(rtt, expected);
             self.recent_rtt.on_sample(rtt);
+            self.lag.on_sample();
         } else if let Some(echo) = echo_ms {
             // Karn leaves retransmissions out; their timestamps tell to a millisecond (RFC 7323 section 4). If
             // the first ACK was lost, it is not a round trip but an outage: no more than the timer waited for.
             let measured = Duration::from_millis(now.as_millis().saturating_sub(echo).max(1));
             self.rtt.on_sample(measured.min(self.rto()));
+            self.lag.on_sample();
         }
         if let Some(newest) = &delivery.newest {
             self.rack.on_delivered(now, newest);

@@ -139,7 +139,7 @@ impl Trace {
         let path = expand(&path?);
         let begun = LineFile::open(&path, &header()).and_then(|mut file| {
             let name = path.display().to_string();
-            Lines::begin(name, move |lines| file.append(lines))
+            Lines::begin(name, move |lines, may_wait| file.append(lines, may_wait))
         });
         match begun {
             Ok(lines) => Some(Self::to(lines)),

@@ -248,6 +248,7 @@ fn silenced() -> (Solo, Sent) {
     solo.conn.write(solo.now, &pattern(11_000, 1)).unwrap();
     assert_eq!(solo.output().len(), 10);
     let sent = solo.run(ms(600));
+    solo.ts += 600;
     let question = sent.into_iter().map(|(_, s)| s).rfind(is_question).expect("a question");
     (solo, question)
 }

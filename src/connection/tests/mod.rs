@@ -13,6 +13,7 @@ mod farewell;
 mod flow;
 mod handshake;
 mod hostile;
+mod lag;
 mod liveness;
 mod loss;
 mod pacing;

@@ -199,7 +199,6 @@ impl Mux {
             return 0;
         }
         if slot.life.absorbs(now, arrival.segment, arrival.datagram) {
-            self.past.packets_dropped += 1;
             return 0;
         }
         let more = slot.connection().handle_row(now, arrival.segment, arrival.datagram, after, arrival.ce);

@@ -36,10 +36,11 @@ struct State {
 }
 
 impl Lines {
-    /// Starts the thread. `name`: of the file, for messages. `write` takes whole lines; after an error it gets none, nor does anybody gather any.
+    /// Starts the thread. `name`: of the file, for messages. `write` takes whole lines, and asks whether it may wait for
+    /// somebody to take them: while more may come. After an error it gets none, nor does anybody gather any.
     pub(super) fn begin(
         name: String,
-        write: impl FnMut(&str) -> io::Result<()> + Send + 'static,
+        write: impl FnMut(&str, &dyn Fn() -> bool) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let lines = Arc::new(Self { state: Mutex::default(), changed: Condvar::new(), owner: process::id() });
         let writer = Arc::clone(&lines);
@@ -83,15 +84,15 @@ impl Lines {
         self.changed.notify_all();
     }
 
-    fn run(&self, name: &str, mut write: impl FnMut(&str) -> io::Result<()>) {
+    fn run(&self, name: &str, mut write: impl FnMut(&str, &dyn Fn() -> bool) -> io::Result<()>) {
         let mut text = String::new();
         while let Some(dropped) = self.take(&mut text) {
             if dropped > 0 {
                 log::warn!(
-                    "{dropped} lines of the trace in {name} are missing: the disk is slower than they come"
+                    "{dropped} lines of the trace in {name} are missing: they come faster than they are taken"
                 );
             }
-            if let Err(error) = write(&text) {
+            if let Err(error) = write(&text, &|| !self.lock().is_over) {
                 log::warn!("the trace in {name} ends: {error}");
                 let mut state = self.lock();
                 *state = State { is_over: true, ..State::default() };
@@ -137,7 +138,7 @@ mod tests {
         let (asks, asked) = mpsc::channel();
         let text = Arc::new(Mutex::new(String::new()));
         let disk = Arc::clone(&text);
-        let lines = Lines::begin(String::new(), move |lines| {
+        let lines = Lines::begin(String::new(), move |lines, _| {
             asks.send(()).ok();
             until.recv().ok();
             disk.lock().unwrap().push_str(lines);
@@ -177,9 +178,32 @@ mod tests {
 
     #[test]
     fn after_an_error_nothing_is_gathered_for_nobody() {
-        let lines = Lines::begin(String::new(), |_| Err(io::ErrorKind::StorageFull.into())).unwrap();
+        let lines = Lines::begin(String::new(), |_, _| Err(io::ErrorKind::StorageFull.into())).unwrap();
         lines.push("1,2\n", 1, true);
         lines.settle(LONG);
         assert!(!lines.push("3,4\n", 1, true) && lines.lock().text.is_empty());
+    }
+
+    #[test]
+    fn whoever_waits_for_a_reader_is_told_when_no_more_lines_will_come() {
+        let (waits, waited) = mpsc::channel();
+        let lines = Lines::begin(String::new(), move |_, may_wait| {
+            while may_wait() {
+                waits.send(()).ok();
+                std::thread::yield_now();
+            }
+            waits.send(()).ok();
+            Err(io::ErrorKind::WouldBlock.into())
+        });
+        let lines = lines.unwrap();
+        lines.push("1,2\n", 1, true);
+        waited.recv_timeout(LONG).expect("it waits");
+        assert!(lines.push("3,4\n", 1, true), "and lines gather");
+        lines.end();
+        let mut last = waited.recv_timeout(LONG);
+        while last.is_ok() {
+            last = waited.recv_timeout(LONG);
+        }
+        assert_eq!(last, Err(mpsc::RecvTimeoutError::Disconnected), "the thread is gone");
     }
 }

@@ -81,7 +81,7 @@ fn a_full_disk_or_a_missing_folder_disturbs_no_transfer() {
 #[test]
 fn a_disk_that_stands_still_stalls_no_transfer() {
     let (stuck, until) = std::sync::mpsc::channel::<()>();
-    let lines = Lines::begin(String::new(), move |_| {
+    let lines = Lines::begin(String::new(), move |_, _| {
         until.recv().ok();
         Ok(())
     });

@@ -39,6 +39,8 @@ fn forged(last: &[u8], flags: Flags, offset: u32, payload: &[u8], seal: Integrit
 fn what_the_key_does_not_fit_wakes_nobody_and_is_counted() {
     let (mut net, [_, b], last) = rested(&Config::default());
     let before = net.ends[1].stats();
+    let dropped = |net: &Net| net.ends[1].connection(b).unwrap().stats().packets_dropped;
+    assert_eq!(dropped(&net), 0);
     for key in 1..100 {
         let datagram = forged(&last, Flags::ACK, 0, b"forged", Integrity::Crc { key });
         net.ends[1].handle_datagram(net.now, addr(A), None, false, &datagram);
@@ -48,6 +50,9 @@ fn what_the_key_does_not_fit_wakes_nobody_and_is_counted() {
     let after = net.ends[1].stats();
     assert_eq!(after.packets_corrupt, before.packets_corrupt + 99);
     assert_eq!(after.packets_dropped, before.packets_dropped + 99);
+    assert_eq!(dropped(&net), 99, "of this connection, and still once it is awake");
+    net.ends[1].slots.get_mut(b).unwrap().life.wake();
+    assert_eq!((dropped(&net), net.ends[1].stats().packets_dropped), (99, after.packets_dropped));
 }
 
 /// Waking costs memory and thousands of instructions: a flood of what anyone can make pays no more than the check.
