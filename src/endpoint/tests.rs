@@ -4,6 +4,7 @@ mod closing;
 mod marks;
 mod shards;
 mod threads;
+mod waking;
 
 use std::collections::HashMap;
 use std::sync::Arc;

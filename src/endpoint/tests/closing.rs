@@ -42,7 +42,7 @@ impl Drop for EndsRouting<'_> {
 }
 
 /// A client with a byte delivered to a server that never gets its FIN.
-fn without_fin(io_thread: bool, test: impl FnOnce(&Endpoint, ConnId)) {
+pub(super) fn without_fin(io_thread: bool, test: impl FnOnce(&Endpoint, ConnId)) {
     let server = receiver(true);
     let socket = || UdpSocket::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
     let (outside, inside, done) = (socket(), socket(), AtomicBool::new(false));
