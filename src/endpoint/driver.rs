@@ -244,7 +244,7 @@ impl Endpoint {
             self.shared.publish(&mut core);
         }
         let signals = &self.shared.signals;
-        signals.news.as_ref().map_or_else(|| signals.poller.fd(), udp::WakeFd::fd)
+        if signals.has_thread { signals.news.fd() } else { signals.poller.fd() }
     }
 
     /// Milliseconds until the next poll is due; -1: not before the descriptor is readable.

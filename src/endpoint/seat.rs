@@ -182,21 +182,14 @@ impl Shared {
     ) -> Result<Guard<'a>, CallError> {
         let now = udp::now();
         core.flush(now, &self.socket, &self.signals);
-        let mut woken = false;
-        if core.descriptor_raised && self.signals.news.is_none() {
-            // The descriptor that programs watch is the one to sleep on: it must not end the sleep.
-            core.descriptor_raised = false;
-            self.signals.poller.clear_wake();
-            // What was cleared may have been the wake of a signal that came just now, perhaps for this thread.
-            core.call_woken();
-            woken = flag.is_some_and(WakeFlag::is_set);
-        }
         let until = core.next_deadline().into_iter().chain(deadline).min();
-        let timeout =
-            if core.is_busy() || woken { Some(Duration::ZERO) } else { until.map(|until| until - now) };
+        let timeout = if core.is_busy() { Some(Duration::ZERO) } else { until.map(|until| until - now) };
         let ready = if timeout == Some(Duration::ZERO) {
             self.signals.poller.wait(timeout)
         } else {
+            if !self.signals.has_thread {
+                self.publish(&mut core); // nobody else will while this thread drives
+            }
             core.sleeping_until = Some(until.unwrap_or(Time::MAX));
             let (again, ready) = self.rest(core, now, until, flag)?;
             core = again;
@@ -206,7 +199,6 @@ impl Shared {
         let ready = ready.map_err(|error| CallError::Os(error, "cannot wait for the socket".to_owned()))?;
         if ready.wake {
             self.signals.poller.clear_wake();
-            core.descriptor_raised &= self.signals.news.is_some();
             core.call_woken();
         }
         let took = udp::now() - now;
@@ -217,7 +209,7 @@ impl Shared {
             core.on_wait(took, ready.readable);
         }
         core.call_satisfied();
-        if self.signals.news.is_some() {
+        if self.signals.has_thread {
             self.publish(&mut core);
         }
         Ok(core)
@@ -343,12 +335,12 @@ impl Shared {
 
     /// Makes the descriptor that programs watch say whether there is something to do.
     pub(super) fn publish(&self, core: &mut Core) {
-        if !core.descriptor_used || core.sleeping_until.is_some() && self.signals.news.is_none() {
+        if !core.descriptor_used {
             return;
         }
         core.descriptor_raised |= self.signals.take_raised();
         let mut raise = core.has_news(&self.signals);
-        if self.signals.news.is_none() {
+        if !self.signals.has_thread {
             raise |= core.is_busy();
             if let Err(error) = self.signals.poller.arm(core.next_deadline()) {
                 log::warn!("cannot set the timer: {error}");
@@ -369,11 +361,10 @@ impl Shared {
     }
 
     fn raise_descriptor(&self, raise: bool) {
-        match (&self.signals.news, raise) {
-            (Some(news), true) => news.signal(),
-            (Some(news), false) => drop(news.clear()),
-            (None, true) => self.signals.poller.wake(),
-            (None, false) => self.signals.poller.clear_wake(),
+        if raise {
+            self.signals.news.signal();
+        } else {
+            self.signals.news.clear();
         }
     }
 
@@ -403,9 +394,7 @@ impl Drop for Alarm<'_> {
             self.0.core.lock().unwrap_or_else(PoisonError::into_inner).call_all();
             self.0.call_io_thread();
             self.0.signals.poller.wake();
-            if let Some(news) = &self.0.signals.news {
-                news.signal();
-            }
+            self.0.signals.news.signal();
         }
     }
 }

@@ -10,8 +10,10 @@ use crate::udp::{Poller, UdpSocket, WakeFd};
 #[derive(Debug)]
 pub(super) struct Signals {
     pub(super) poller: Poller,
-    /// With an I/O thread: readable while the application has something to do.
-    pub(super) news: Option<WakeFd>,
+    /// Readable while the application has something to do. Nobody of ours sleeps on it.
+    pub(super) news: WakeFd,
+    /// Without an I/O thread programs watch the poller's descriptor, which tells of `news` too.
+    pub(super) has_thread: bool,
     /// Of the endpoint's own handle: a receiver's, or that of the one connection.
     pub(super) own: Arc<WakeFlag>,
     /// A waker has made `news` readable, without the lock and perhaps after its wake was taken.
@@ -20,9 +22,14 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn new(socket: Arc<UdpSocket>, io_thread: bool) -> io::Result<Self> {
+        let (poller, news) = (Poller::new(socket)?, WakeFd::new()?);
+        if !io_thread {
+            poller.tell_of(&news)?;
+        }
         Ok(Self {
-            poller: Poller::new(socket)?,
-            news: io_thread.then(WakeFd::new).transpose()?,
+            poller,
+            news,
+            has_thread: io_thread,
             own: Arc::default(),
             was_raised: AtomicBool::new(false),
         })
@@ -30,15 +37,13 @@ impl Signals {
 
     /// For another socket of the same handle, which therefore has the same wakes.
     pub(super) fn beside(&self, socket: Arc<UdpSocket>) -> io::Result<Self> {
-        Ok(Self { own: Arc::clone(&self.own), ..Self::new(socket, self.news.is_some())? })
+        Ok(Self { own: Arc::clone(&self.own), ..Self::new(socket, self.has_thread)? })
     }
 
     /// A waker's last step. Who takes its wake before that finds nothing to clear, but the next who looks does.
     pub(super) fn raise_news(&self) {
-        if let Some(news) = &self.news {
-            news.signal();
-            self.was_raised.store(true, Ordering::Release);
-        }
+        self.news.signal();
+        self.was_raised.store(true, Ordering::Release);
     }
 
     /// Whether a waker has made `news` readable since this was last asked.

@@ -117,3 +117,29 @@ fn memory_lent_by_connections_that_are_over_is_forgotten() {
     let lent = server.shared.lock().unwrap().sending.len();
     assert!(lent <= 4, "{lent}");
 }
+
+#[test]
+fn the_descriptor_tells_of_news_also_while_another_thread_sleeps_in_the_seat() {
+    let server = receiver(false);
+    let descriptor = watch(&server);
+    let [(first, _), (second, sender)] = [dial(&server, true), dial(&server, true)];
+    let mut peers = Vec::new();
+    until("both are accepted", || {
+        server.poll_events(&mut peers, 9, Some(Duration::from_millis(20))).unwrap();
+        peers.len() == 2
+    });
+    let asleep =
+        peers.iter().find(|peer| server.peer_addr(peer.conn).unwrap().port() == first.local_addr().port());
+    let asleep = asleep.unwrap().conn;
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| recv(&server, asleep, 9, LONG));
+        until_waiting(&server, 1);
+        second.send(sender, b"x", LONG).unwrap();
+        second.flush(sender, LONG).unwrap();
+        thread::sleep(Duration::from_millis(20)); // whatever it told of the datagram itself is over
+        let tells = readable(&descriptor, Duration::from_secs(5));
+        server.waker(Some(asleep)).wake();
+        assert!(matches!(waiting.join().unwrap(), Err(CallError::Interrupted)));
+        assert!(tells, "bytes that another thread has fetched");
+    });
+}
