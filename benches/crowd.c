@@ -13,32 +13,16 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "rtcp.h"
+#include "bench.h"
 
 /* The inner ports of one socket do not suffice; and what a receiver queues of strangers' openings is bounded. */
 enum { PER_SOCKET = 25000, AT_ONCE = 200, EVENTS = 256, MESSAGE = 1000, REST_S = 12, TAIL_S = 2 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static void pause_until(double when)
 {
     double left = when - now();
     struct timespec t = { .tv_sec = (time_t)left, .tv_nsec = (long)((left - (double)(time_t)left) * 1e9) };
     if (left > 0) nanosleep(&t, NULL);
-}
-
-static void must(int holds, const char *what)
-{
-    char why[512];
-    if (holds) return;
-    rtcp_last_error_message(why, sizeof why);
-    fprintf(stderr, "%s: %s\n", what, why);
-    exit(1);
 }
 
 /* Switches of context of all threads but the main one. */

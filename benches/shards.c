@@ -11,23 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-#include "rtcp.h"
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void must(int holds, const char *what)
-{
-    char why[512];
-    if (holds) return;
-    rtcp_last_error_message(why, sizeof why);
-    fprintf(stderr, "%s: %s\n", what, why);
-    exit(1);
-}
+#include "bench.h"
 
 static rtcp_handle receiver;
 

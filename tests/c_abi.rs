@@ -83,6 +83,13 @@ fn calls_that_meet_in_one_handle_end_as_the_header_says() {
 }
 
 #[test]
+fn no_call_hangs_whatever_threads_call_wake_and_close_at_random() {
+    let program = build(&own("waits.c"), &scratch("waits"), Link::Static);
+    let both = [start(&program, &[&2]), start(&program, &[&"--no-thread", &2])];
+    both.into_iter().for_each(|running| assert_success(&running.finish()));
+}
+
+#[test]
 fn several_shards_behind_one_handle_serve_as_one() {
     let program = build(&own("shards.c"), &scratch("shards"), Link::Static);
     assert_success(&start(&program, &[]).finish());

@@ -126,6 +126,7 @@ impl Endpoint {
             if matches!(waited, Err(CallError::Interrupted)) {
                 deadline = Some(udp::now());
             }
+            let _alarm = Alarm(&self.shared);
             let mut core = self.shared.lock()?;
             core.mux.abort_all(udp::now());
             self.send_now(&mut core);
@@ -141,6 +142,7 @@ impl Endpoint {
         if !matches!(error, CallError::TimedOut | CallError::Interrupted) {
             return Err(error);
         }
+        let _alarm = Alarm(&self.shared);
         let mut core = self.shared.lock()?;
         let all = |connection: View<'_>| {
             connection.is_established() && connection.bytes_acked() == connection.bytes_written()
@@ -229,6 +231,7 @@ impl Endpoint {
     }
 
     fn wake_waiters(&self) -> Result<(), CallError> {
+        let _alarm = Alarm(&self.shared);
         let mut core = self.shared.lock()?;
         core.call_all();
         if core.sleeping_until.is_some() {
@@ -247,6 +250,7 @@ impl Endpoint {
 impl Drop for Endpoint {
     /// Whatever was not closed is reset.
     fn drop(&mut self) {
+        let _alarm = Alarm(&self.shared);
         let Ok(mut core) = self.shared.lock() else { return };
         if core.closed_until.is_none() {
             core.mux.abort_all(udp::now());

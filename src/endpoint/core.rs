@@ -11,6 +11,7 @@ use super::mux::{self, ConnId, Mux, event};
 use super::presence::Presence;
 use super::trace::Trace;
 use super::waker::{Signals, WakeFlag};
+use crate::connection::View;
 use crate::time::Time;
 use crate::udp::{self, Backend, Ecn, IcmpKind, Interest, Ready, ReceiveBatch, Transmit, UdpIo, UdpSocket};
 
@@ -52,7 +53,7 @@ pub(super) enum Wanted {
     Condition { id: ConnId, mask: u32 },
     /// Room to write to a connection while it is nobody's turn but that of `thread`, or its end.
     Room { id: ConnId, thread: ThreadId },
-    /// This many bytes acknowledged, or all.
+    /// Everything acknowledged, the finish too, or if more was written since, this many bytes.
     Acked { id: ConnId, bytes: u64 },
     /// A record for `poll_events`.
     Events,
@@ -96,13 +97,19 @@ impl Wanted {
                     || turns.get(&id).is_none_or(|whose| *whose == Turn::Of(thread))
                         && mux.condition(id, event::WRITABLE) != Some(0)
             }),
-            Self::Acked { id, bytes } => mux.connection(id).is_none_or(|connection| {
-                connection.end().is_some() || connection.is_acked() || connection.bytes_acked() >= bytes
-            }),
+            Self::Acked { id, bytes } => mux
+                .connection(id)
+                .is_none_or(|connection| connection.end().is_some() || is_flushed(connection, bytes)),
             Self::Events => mux.has_events(),
             Self::Silence => mux.connections() == 0,
         }
     }
+}
+
+/// Is all acknowledged that there was when `bytes` had been written?
+pub(super) fn is_flushed(connection: View<'_>, bytes: u64) -> bool {
+    // More was written since: then there was no finish to wait for.
+    connection.is_acked() || connection.bytes_acked() >= bytes && connection.bytes_written() > bytes
 }
 
 /// Whose turn it is to send on a connection.
@@ -120,6 +127,7 @@ pub(super) type Turns = HashMap<ConnId, Turn>;
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) wanted: Wanted,
+    pub(super) flag: Arc<WakeFlag>,
     pub(super) condvar: Arc<Condvar>,
     pub(super) is_called: bool,
 }
@@ -373,9 +381,17 @@ impl Core {
         }
     }
 
-    /// Calls everybody who waits: somebody was woken, or everything is over.
+    /// Calls everybody who waits: what they wait for may be over.
     pub(super) fn call_all(&mut self) {
         for waiter in &mut self.waiters {
+            waiter.is_called = true;
+            waiter.condvar.notify_one();
+        }
+    }
+
+    /// Calls those for whom there was a wake.
+    pub(super) fn call_woken(&mut self) {
+        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.flag.is_set()) {
             waiter.is_called = true;
             waiter.condvar.notify_one();
         }
@@ -413,6 +429,21 @@ impl Core {
             self.flags.retain(|id, _| mux.connection(*id).is_some());
         }
         Some(Arc::clone(self.flags.entry(id).or_default()))
+    }
+
+    /// Must a send wait for the end of another? Not for one that a connection's end has made pointless.
+    pub(super) fn is_others_turn(&self, id: ConnId) -> bool {
+        self.sending.contains_key(&id) && self.mux.connection(id).is_some_and(|known| known.end().is_none())
+    }
+
+    /// Nobody else sends on the connection from now on. False: somebody was before us.
+    pub(super) fn take_turn(&mut self, id: ConnId, turn: Turn) -> bool {
+        // What was lent by a connection that is over may never come back.
+        if self.sending.len() >= 2 * self.mux.size() {
+            let mux = &self.mux;
+            self.sending.retain(|id, _| mux.connection(*id).is_some());
+        }
+        self.sending.insert(id, turn).is_none()
     }
 
     /// Whether a record or a condition waits for the application, or the end of its polls.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::core::{Core, IoThread, Turn, Wanted};
+use super::core::{Core, IoThread, Turn, Wanted, is_flushed};
 use super::mux::{ConnId, Event, OpError};
 use super::seat::{Alarm, Guard, Kind, Shared, Wait};
 use super::waker::WakeFlag;
@@ -63,7 +63,7 @@ impl Endpoint {
         let (mut taken, mut has_turn) = (0, false);
         let thread = thread::current().id();
         let result = self.wait(id, Wanted::Room { id, thread }, wait, Kind::Transfer, |core, now| {
-            if !has_turn && core.sending.contains_key(&id) {
+            if !has_turn && core.is_others_turn(id) {
                 return None;
             }
             match core.mux.write(now, id, &data[taken..]) {
@@ -72,7 +72,7 @@ impl Endpoint {
                 Err(error) => return Some(Err(error.into())),
             }
             if !has_turn && taken > 0 && taken < data.len() {
-                has_turn = core.sending.insert(id, Turn::Of(thread)).is_none();
+                has_turn = core.take_turn(id, Turn::Of(thread));
             }
             (taken == data.len()).then_some(Ok(()))
         });
@@ -92,6 +92,7 @@ impl Endpoint {
 
     /// The next `send` may begin, if one waits for that.
     pub(super) fn end_turn(&self, id: ConnId) -> Result<(), CallError> {
+        let _alarm = Alarm(&self.shared);
         let mut core = self.shared.lock()?;
         core.sending.remove(&id);
         self.shared.leave(core);
@@ -144,21 +145,16 @@ impl Endpoint {
     /// # Errors
     /// `TimedOut`, `Interrupted`, `NotFound`, `Ended`.
     pub fn flush(&self, id: ConnId, wait: Option<Duration>) -> Result<(), CallError> {
-        let mut target = None;
         let flag = self.flag_of(id)?;
         let bytes = self.with(id, |connection| connection.bytes_written())?;
         let wait =
             Wait { wanted: Wanted::Acked { id, bytes }, flag: &flag, limit: wait, kind: Kind::Transfer };
         self.shared.wait(wait, |core, _| {
             let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
-            let written = connection.bytes_written();
-            let target = *target.get_or_insert(written);
-            // More was written since: then there was no finish to wait for.
-            let done = connection.is_acked() || connection.bytes_acked() >= target && written > target;
             match connection.end() {
-                _ if done => Some(Ok(())),
+                _ if is_flushed(connection, bytes) => Some(Ok(())),
                 Some(End::Orderly) => Some(Ok(())),
-                Some(End::Failed(_)) if connection.bytes_acked() >= target && target > 0 => Some(Ok(())),
+                Some(End::Failed(_)) if connection.bytes_acked() >= bytes && bytes > 0 => Some(Ok(())),
                 Some(End::Failed(error)) => Some(Err(CallError::Ended(error))),
                 None => None,
             }
@@ -207,8 +203,7 @@ impl Endpoint {
         zero_if_late(result)
     }
 
-    /// As [`poll_events`](Self::poll_events), but leaves driving to the I/O thread. The descriptor is made to
-    /// say what is so after it, whatever it said before.
+    /// As [`poll_events`](Self::poll_events), but leaves driving to the I/O thread.
     pub(super) fn take_events(&self, out: &mut Vec<Event>, max: usize) -> Result<usize, CallError> {
         let _alarm = Alarm(&self.shared);
         let mut core = self.shared.lock()?;
@@ -216,8 +211,6 @@ impl Endpoint {
             return Err(CallError::NotFound);
         }
         let count = core.mux.poll_events(udp::now(), max, out);
-        // A waker raises it without the lock, perhaps after its wake has been taken.
-        core.descriptor_raised |= !core.has_news(&self.shared.signals);
         self.shared.leave(core);
         Ok(count)
     }
@@ -245,12 +238,13 @@ impl Endpoint {
     /// A descriptor that is readable while there is something to do for the next poll. Never read it.
     #[must_use]
     pub fn fd(&self) -> RawFd {
+        let _alarm = Alarm(&self.shared);
         if let Ok(mut core) = self.shared.lock() {
             core.descriptor_used = true;
             self.shared.publish(&mut core);
         }
         let signals = &self.shared.signals;
-        signals.news.as_ref().map_or_else(|| signals.poller.fd(), udp::WakeFd::fd)
+        if signals.has_thread { signals.news.fd() } else { signals.poller.fd() }
     }
 
     /// Milliseconds until the next poll is due; -1: not before the descriptor is readable.

@@ -40,12 +40,12 @@ impl Endpoint {
     pub fn reserve(&self, id: ConnId, wait: Option<Duration>) -> Result<SendLoan, CallError> {
         let wanted = Wanted::Room { id, thread: thread::current().id() };
         let result = self.wait(id, wanted, wait, Kind::Transfer, |core, now| {
-            if core.sending.contains_key(&id) {
+            if core.is_others_turn(id) {
                 return None;
             }
             match core.mux.reserve(now, id) {
                 Ok(block) => {
-                    core.sending.insert(id, Turn::Lent);
+                    core.take_turn(id, Turn::Lent);
                     Some(Ok(SendLoan { block }))
                 }
                 Err(OpError::WouldBlock) => None,

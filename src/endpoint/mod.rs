@@ -18,6 +18,7 @@ mod core;
 mod driver;
 mod expectation;
 mod half_open;
+mod io_thread;
 mod key;
 mod loans;
 mod moderation;

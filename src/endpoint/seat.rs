@@ -13,7 +13,7 @@
 //!            +--------------------+   <--- next arrival ---+  if somebody waits, or keeps coming
 //! ```
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -24,15 +24,6 @@ use super::presence::Presence;
 use super::waker::{Signals, WakeFlag};
 use crate::time::Time;
 use crate::udp::{self, Ready, UdpSocket};
-
-/// How often the I/O thread looks whether an application that keeps coming back has stopped doing so: at first, while
-/// it always finds it at work, and while it always finds it asleep in the seat. With [`Presence::grace`] this bounds
-/// how long an ACK or a retransmission waits for an application that computes.
-const LOOK: Duration = Duration::from_micros(500);
-const LOOK_AT_WORK: Duration = Duration::from_micros(1000);
-const LOOK_ASLEEP: Duration = Duration::from_micros(4000);
-/// And in a dialogue, where it is at work as often as asleep: each look costs an exchange more than that takes by itself.
-const LOOK_IN_DIALOGUE: Duration = Duration::from_micros(8000);
 
 /// What the handles and the I/O thread of one endpoint share.
 pub(super) struct Shared {
@@ -54,7 +45,7 @@ pub(super) type Guard<'a> = MutexGuard<'a, Core>;
 #[derive(Clone, Copy)]
 pub(super) struct Wait<'a> {
     pub(super) wanted: Wanted,
-    pub(super) flag: &'a WakeFlag,
+    pub(super) flag: &'a Arc<WakeFlag>,
     /// `None`: without limit; zero: not at all.
     pub(super) limit: Option<Duration>,
     pub(super) kind: Kind,
@@ -90,7 +81,7 @@ impl Shared {
         let mut driven = false;
         // Without a thread a poll is the only time at which anything moves: even if it need not wait.
         if wait.kind != Kind::Transfer && core.io_thread == IoThread::None && core.seat == Seat::Free {
-            core = self.drive(core, Some(Time::ZERO))?;
+            core = self.drive(core, Some(Time::ZERO), None)?;
             driven = true;
         }
         if wait.wanted.is_room() {
@@ -137,7 +128,7 @@ impl Shared {
         let is_due = core.seat == Seat::Free && now - core.driven_at >= wait.wanted.glance();
         // Who has to wait drives anyway.
         if is_due && (wait.limit == Some(Duration::ZERO) || wait.wanted.holds(&core.mux, &core.sending)) {
-            core = self.drive(core, Some(Time::ZERO))?;
+            core = self.drive(core, Some(Time::ZERO), None)?;
             core.left_at = core.driven_at;
             core.turns += 1;
         }
@@ -145,7 +136,7 @@ impl Shared {
     }
 
     pub(super) fn take_wake(&self, core: &mut Core, flag: &WakeFlag) -> bool {
-        let taken = flag.take(&self.signals);
+        let taken = flag.take();
         core.descriptor_raised |= taken; // by the waker itself, perhaps
         taken
     }
@@ -160,7 +151,7 @@ impl Shared {
         if core.seat == Seat::Free {
             core.seat = Seat::Application;
             core.driver_wants = Some(wait.wanted);
-            let driven = self.drive(core, deadline);
+            let driven = self.drive(core, deadline, Some(wait.flag));
             let mut core = driven.or_else(|error| self.give_up_seat(error))?;
             core.seat = Seat::Free;
             core.driver_wants = None;
@@ -168,10 +159,12 @@ impl Shared {
             return Ok(core);
         }
         self.flush(&mut core);
-        self.disturb_sleeper(&core);
+        // Nothing that it waits for has come about: two who were wrong in that would wake each other without end.
+        self.disturb_sleeper(&core, |_| false);
         let condvar = Arc::new(Condvar::new());
-        core.waiters.push(Waiter { wanted: wait.wanted, condvar: Arc::clone(&condvar), is_called: false });
-        // A wake from a signal handler is seen by whoever sleeps in the poller, who then calls everybody.
+        let (flag, called) = (Arc::clone(wait.flag), Arc::clone(&condvar));
+        core.waiters.push(Waiter { wanted: wait.wanted, flag, condvar: called, is_called: false });
+        // A wake from a signal handler is seen by whoever sleeps in the poller, who then calls us.
         if !wait.flag.is_set() {
             core = sleep(core, &condvar, deadline.map(|deadline| deadline - udp::now()))?;
         }
@@ -180,33 +173,25 @@ impl Shared {
     }
 
     /// Sends, sleeps until something happens or `deadline`, and handles what happened. The caller has the
-    /// seat, or asks for no sleep.
+    /// seat, or asks for no sleep. A wake of `flag` ends the sleep.
     pub(super) fn drive<'a>(
         &'a self,
         mut core: Guard<'a>,
         deadline: Option<Time>,
+        flag: Option<&WakeFlag>,
     ) -> Result<Guard<'a>, CallError> {
         let now = udp::now();
         core.flush(now, &self.socket, &self.signals);
-        let mut woken = false;
-        if core.descriptor_raised && self.signals.news.is_none() {
-            // The descriptor that programs watch is the one to sleep on: it must not end the sleep.
-            core.descriptor_raised = false;
-            self.signals.poller.clear_wake();
-            // What was cleared may have been the wake of a signal that came just now, perhaps for this thread.
-            woken = self.signals.any_wake();
-            if woken {
-                core.call_all();
-            }
-        }
         let until = core.next_deadline().into_iter().chain(deadline).min();
-        let timeout =
-            if core.is_busy() || woken { Some(Duration::ZERO) } else { until.map(|until| until - now) };
+        let timeout = if core.is_busy() { Some(Duration::ZERO) } else { until.map(|until| until - now) };
         let ready = if timeout == Some(Duration::ZERO) {
             self.signals.poller.wait(timeout)
         } else {
+            if !self.signals.has_thread {
+                self.publish(&mut core); // nobody else will while this thread drives
+            }
             core.sleeping_until = Some(until.unwrap_or(Time::MAX));
-            let (again, ready) = self.rest(core, now, until)?;
+            let (again, ready) = self.rest(core, now, until, flag)?;
             core = again;
             core.sleeping_until = None;
             ready
@@ -214,10 +199,7 @@ impl Shared {
         let ready = ready.map_err(|error| CallError::Os(error, "cannot wait for the socket".to_owned()))?;
         if ready.wake {
             self.signals.poller.clear_wake();
-            core.descriptor_raised &= self.signals.news.is_some();
-            if self.signals.any_wake() {
-                core.call_all();
-            }
+            core.call_woken();
         }
         let took = udp::now() - now;
         let now = now + took;
@@ -227,7 +209,7 @@ impl Shared {
             core.on_wait(took, ready.readable);
         }
         core.call_satisfied();
-        if self.signals.news.is_some() {
+        if self.signals.has_thread {
             self.publish(&mut core);
         }
         Ok(core)
@@ -239,6 +221,7 @@ impl Shared {
         mut core: Guard<'a>,
         now: Time,
         until: Option<Time>,
+        flag: Option<&WakeFlag>,
     ) -> Result<(Guard<'a>, std::io::Result<Ready>), CallError> {
         let within = |length: Duration| until.map_or(length, |until| length.min(until - now));
         if let Some(nap) = core.moderation.nap() {
@@ -253,7 +236,7 @@ impl Shared {
         let watch = core.watch();
         if let Some(watch) = watch {
             let is_here;
-            (core, is_here) = self.look(core, now + within(watch))?;
+            (core, is_here) = self.look(core, now + within(watch), flag)?;
             if is_here {
                 let error = self.socket.has_met_error();
                 return Ok((core, Ok(Ready { readable: true, error, ..Ready::default() })));
@@ -268,7 +251,12 @@ impl Shared {
     /// Looks for an answer until `end`, and lets others run before each look: the peer may wait for this very processor.
     /// True: it is in the batch. A look is the receive call itself, with no wait in front and nobody to wake: where one
     /// looks in vain, what else would have ended the sleep ends the one that follows.
-    fn look<'a>(&'a self, mut core: Guard<'a>, end: Time) -> Result<(Guard<'a>, bool), CallError> {
+    fn look<'a>(
+        &'a self,
+        mut core: Guard<'a>,
+        end: Time,
+        flag: Option<&WakeFlag>,
+    ) -> Result<(Guard<'a>, bool), CallError> {
         loop {
             drop(core);
             thread::yield_now();
@@ -276,7 +264,7 @@ impl Shared {
             if core.fetch(&self.socket) {
                 return Ok((core, true));
             }
-            if self.signals.any_wake() || udp::now() >= end {
+            if flag.is_some_and(WakeFlag::is_set) || udp::now() >= end {
                 return Ok((core, false));
             }
         }
@@ -312,7 +300,7 @@ impl Shared {
                 self.call_io_thread();
             }
         } else {
-            self.disturb_sleeper(&core);
+            self.disturb_sleeper(&core, |wanted| wanted.holds(&core.mux, &core.sending));
         }
         self.publish(&mut core);
     }
@@ -335,21 +323,24 @@ impl Shared {
     }
 
     /// Ends the sleep of whoever has the seat if there is something for it to do before it would wake.
-    fn disturb_sleeper(&self, core: &Core) {
+    fn disturb_sleeper(&self, core: &Core, has: impl FnOnce(Wanted) -> bool) {
         let Some(until) = core.sleeping_until else { return };
-        let is_satisfied = core.driver_wants.is_some_and(|wanted| wanted.holds(&core.mux, &core.sending));
-        if is_satisfied || core.is_busy() || core.next_deadline().is_some_and(|next| next < until) {
+        if core.driver_wants.is_some_and(has)
+            || core.is_busy()
+            || core.next_deadline().is_some_and(|next| next < until)
+        {
             self.signals.poller.wake();
         }
     }
 
     /// Makes the descriptor that programs watch say whether there is something to do.
     pub(super) fn publish(&self, core: &mut Core) {
-        if !core.descriptor_used || core.sleeping_until.is_some() && self.signals.news.is_none() {
+        if !core.descriptor_used {
             return;
         }
+        core.descriptor_raised |= self.signals.take_raised();
         let mut raise = core.has_news(&self.signals);
-        if self.signals.news.is_none() {
+        if !self.signals.has_thread {
             raise |= core.is_busy();
             if let Err(error) = self.signals.poller.arm(core.next_deadline()) {
                 log::warn!("cannot set the timer: {error}");
@@ -360,8 +351,8 @@ impl Shared {
         }
         core.descriptor_raised = raise;
         // A wake may have come between the look and the clearing.
-        if !raise && self.signals.any_wake() {
-            core.call_all();
+        if !raise {
+            core.call_woken();
             core.descriptor_raised = self.signals.own.is_set();
             if core.descriptor_raised {
                 self.raise_descriptor(true);
@@ -370,11 +361,10 @@ impl Shared {
     }
 
     fn raise_descriptor(&self, raise: bool) {
-        match (&self.signals.news, raise) {
-            (Some(news), true) => news.signal(),
-            (Some(news), false) => drop(news.clear()),
-            (None, true) => self.signals.poller.wake(),
-            (None, false) => self.signals.poller.clear_wake(),
+        if raise {
+            self.signals.news.signal();
+        } else {
+            self.signals.news.clear();
         }
     }
 
@@ -384,86 +374,6 @@ impl Shared {
             thread.unpark();
         }
     }
-
-    /// The body of the I/O thread: drives whenever nobody else does, until the endpoint is closed and has
-    /// answered what was to be answered.
-    pub(super) fn run_io_thread(&self) -> Result<(), CallError> {
-        let _alarm = Alarm(self);
-        self.io_thread.get_or_init(thread::current);
-        let mut core = self.lock()?;
-        let (mut turns, mut look) = (core.turns, LOOK);
-        while !core.is_finished(udp::now()) {
-            let (free_for, grace) = (udp::now() - core.left_at, core.presence.grace());
-            let was_there = turns != core.turns;
-            turns = core.turns;
-            let limit = match core.seat {
-                Seat::Free if !core.waiters.is_empty() => Some(LOOK),
-                Seat::Free if free_for < grace => {
-                    let most = longest_look(&core, LOOK_AT_WORK);
-                    look = if was_there { (2 * look).clamp(LOOK, most) } else { Duration::ZERO };
-                    Some(look.max(grace - free_for))
-                }
-                Seat::Free => {
-                    look = LOOK;
-                    core = self.drive_while_nobody_waits(core)?;
-                    continue;
-                }
-                _ if was_there => {
-                    look = (2 * look).clamp(LOOK, longest_look(&core, LOOK_ASLEEP));
-                    Some(look)
-                }
-                _ => {
-                    core.io_thread = IoThread::Parked;
-                    None
-                }
-            };
-            let again = longest_look(&core, LOOK);
-            drop(core);
-            core = self.nap(limit, again)?;
-            if limit.is_none() {
-                core.io_thread = IoThread::Awake;
-                turns = core.turns;
-            }
-        }
-        core.io_thread = IoThread::None;
-        core.call_all();
-        Ok(())
-    }
-
-    /// Sleeps at most `limit`, then takes the lock, but not from anybody: who holds it is at work. To wait for it
-    /// would make each look at a busy application a system call of its own, and wake this thread twice. It looks `again`.
-    fn nap(&self, limit: Option<Duration>, again: Duration) -> Result<Guard<'_>, CallError> {
-        match limit {
-            Some(limit) => thread::park_timeout(limit),
-            None => thread::park(),
-        }
-        loop {
-            match self.core.try_lock() {
-                Ok(core) => return Ok(core),
-                Err(TryLockError::WouldBlock) => thread::park_timeout(again),
-                Err(TryLockError::Poisoned(_)) => return Err(CallError::Dead),
-            }
-        }
-    }
-
-    fn drive_while_nobody_waits<'a>(&'a self, mut core: Guard<'a>) -> Result<Guard<'a>, CallError> {
-        core.seat = Seat::IoThread;
-        core.presence.on_replaced(udp::now());
-        while core.waiters.is_empty()
-            && !core.is_finished(udp::now())
-            && !core.presence.keeps_coming(core.driven_at)
-        {
-            core = self.drive(core, None).or_else(|error| self.give_up_seat(error))?;
-        }
-        core.seat = Seat::Free;
-        core.left_at = udp::now();
-        core.call_heir();
-        Ok(core)
-    }
-}
-
-fn longest_look(core: &Core, otherwise: Duration) -> Duration {
-    if core.expectation.is_dialogue() { LOOK_IN_DIALOGUE } else { otherwise }
 }
 
 /// Sleeps on a condition variable, at most `limit`.
@@ -484,9 +394,7 @@ impl Drop for Alarm<'_> {
             self.0.core.lock().unwrap_or_else(PoisonError::into_inner).call_all();
             self.0.call_io_thread();
             self.0.signals.poller.wake();
-            if let Some(news) = &self.0.signals.news {
-                news.signal();
-            }
+            self.0.signals.news.signal();
         }
     }
 }

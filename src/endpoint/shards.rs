@@ -306,9 +306,7 @@ fn gather(all: &[Arc<Endpoint>]) -> Result<WaitSet, CallError> {
     let set = WaitSet::new().map_err(os(cannot))?;
     for (shard, endpoint) in all.iter().enumerate() {
         let _ = endpoint.fd(); // from now on it tells
-        if let Some(news) = &endpoint.shared.signals.news {
-            set.add(news, shard as u64).map_err(os(cannot))?;
-        }
+        set.add(&endpoint.shared.signals.news, shard as u64).map_err(os(cannot))?;
     }
     Ok(set)
 }

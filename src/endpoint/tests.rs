@@ -4,6 +4,7 @@ mod closing;
 mod marks;
 mod shards;
 mod threads;
+mod waking;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -259,9 +260,10 @@ fn readable(watch: &WaitSet, wait: Duration) -> bool {
 
 fn watch(endpoint: &Endpoint) -> WaitSet {
     let (watch, fd, signals) = (WaitSet::new().unwrap(), endpoint.fd(), &endpoint.shared.signals);
-    match &signals.news {
-        Some(news) => watch.add(news, 1).unwrap(),
-        None => watch.add(&signals.poller, 1).unwrap(),
+    if signals.has_thread {
+        watch.add(&signals.news, 1).unwrap();
+    } else {
+        watch.add(&signals.poller, 1).unwrap();
     }
     assert!(fd >= 0);
     watch

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::udp::{Poller, UdpSocket, WakeFd};
 
@@ -10,32 +10,45 @@ use crate::udp::{Poller, UdpSocket, WakeFd};
 #[derive(Debug)]
 pub(super) struct Signals {
     pub(super) poller: Poller,
-    /// With an I/O thread: readable while the application has something to do.
-    pub(super) news: Option<WakeFd>,
+    /// Readable while the application has something to do. Nobody of ours sleeps on it.
+    pub(super) news: WakeFd,
+    /// Without an I/O thread programs watch the poller's descriptor, which tells of `news` too.
+    pub(super) has_thread: bool,
     /// Of the endpoint's own handle: a receiver's, or that of the one connection.
     pub(super) own: Arc<WakeFlag>,
-    /// Wakes that no call has returned yet, of all connections.
-    pending: Arc<AtomicUsize>,
+    /// A waker has made `news` readable, without the lock and perhaps after its wake was taken.
+    was_raised: AtomicBool,
 }
 
 impl Signals {
     pub(super) fn new(socket: Arc<UdpSocket>, io_thread: bool) -> io::Result<Self> {
+        let (poller, news) = (Poller::new(socket)?, WakeFd::new()?);
+        if !io_thread {
+            poller.tell_of(&news)?;
+        }
         Ok(Self {
-            poller: Poller::new(socket)?,
-            news: io_thread.then(WakeFd::new).transpose()?,
+            poller,
+            news,
+            has_thread: io_thread,
             own: Arc::default(),
-            pending: Arc::default(),
+            was_raised: AtomicBool::new(false),
         })
     }
 
     /// For another socket of the same handle, which therefore has the same wakes.
     pub(super) fn beside(&self, socket: Arc<UdpSocket>) -> io::Result<Self> {
-        let (own, pending) = (Arc::clone(&self.own), Arc::clone(&self.pending));
-        Ok(Self { own, pending, ..Self::new(socket, self.news.is_some())? })
+        Ok(Self { own: Arc::clone(&self.own), ..Self::new(socket, self.has_thread)? })
     }
 
-    pub(super) fn any_wake(&self) -> bool {
-        self.pending.load(Ordering::Acquire) > 0
+    /// A waker's last step. Who takes its wake before that finds nothing to clear, but the next who looks does.
+    pub(super) fn raise_news(&self) {
+        self.news.signal();
+        self.was_raised.store(true, Ordering::Release);
+    }
+
+    /// Whether a waker has made `news` readable since this was last asked.
+    pub(super) fn take_raised(&self) -> bool {
+        self.was_raised.load(Ordering::Relaxed) && self.was_raised.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -48,12 +61,8 @@ impl WakeFlag {
         self.0.load(Ordering::Acquire)
     }
 
-    pub(super) fn take(&self, signals: &Signals) -> bool {
-        let taken = self.0.swap(false, Ordering::AcqRel);
-        if taken {
-            signals.pending.fetch_sub(1, Ordering::AcqRel);
-        }
-        taken
+    pub(super) fn take(&self) -> bool {
+        self.is_set() && self.0.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -70,15 +79,13 @@ impl Waker {
     /// Ends the current or the next wait. Remembered until a call has returned it. Takes no lock, allocates
     /// and frees nothing, is async-signal-safe.
     pub fn wake(&self) {
-        if !self.flag.0.swap(true, Ordering::AcqRel) {
-            self.signals.pending.fetch_add(1, Ordering::AcqRel);
-        }
+        // Before the signals: who is woken by them looks for it.
+        self.flag.0.store(true, Ordering::Release);
         self.signals.poller.wake();
         self.beside.iter().for_each(|signals| signals.poller.wake());
         // The descriptor is for whoever polls the endpoint: no poll of it would take another's wake.
-        if let Some(news) = self.signals.news.as_ref().filter(|_| Arc::ptr_eq(&self.flag, &self.signals.own))
-        {
-            news.signal();
+        if Arc::ptr_eq(&self.flag, &self.signals.own) {
+            self.signals.raise_news();
         }
     }
 }

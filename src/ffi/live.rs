@@ -237,7 +237,13 @@ pub(super) fn on_closing<T: Answer>(
 ) -> T {
     guard(call, || {
         let live: Closing<'_, Live> = HANDLES.close(handle).ok_or_else(|| not_live(handle))?;
-        live.owner.check()?;
+        if let Err(failure) = live.owner.check() {
+            // After a fork a lock may be held by a thread that this process does not have.
+            if live.role == Role::Receiver && !live.owner.is_forked() {
+                live.owner.close_members(); // they would keep the socket of the dead
+            }
+            return Err(failure);
+        }
         deadly(&live.owner, || body(&live))
     })
 }
@@ -310,11 +316,16 @@ mod tests {
             loans: Loans::default(),
         })
         .unwrap();
+        let owner = Arc::clone(&HANDLES.get(handle).unwrap().owner);
+        let (id, _) = owner.shards().connect("127.0.0.1", 9, 0, None).unwrap();
+        let member = owner.member(id, 0).unwrap();
+        drop(owner);
         assert_eq!(on_handle::<c_int>("rtcp_test", handle, |_| Ok(7)), 7);
         assert_eq!(on_handle::<c_int>("rtcp_test", handle, |_| panic!("a bug")), RTCP_EPANIC as c_int);
         assert_eq!(on_handle::<c_int>("rtcp_test", handle, |_| Ok(7)), RTCP_EPANIC as c_int);
         assert_eq!(on_closing::<c_int>("rtcp_test", handle, |_| Ok(7)), RTCP_EPANIC as c_int);
         assert_eq!(on_handle::<c_int>("rtcp_test", handle, |_| Ok(7)), RTCP_ENOCONN as c_int);
+        assert_eq!(on_handle::<c_int>("rtcp_test", member, |_| Ok(7)), RTCP_ENOCONN as c_int);
         assert!(watched.upgrade().is_none(), "the endpoint is gone");
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn in_callback() -> bool {
 /// Hands the records made so far to their sinks. To be called with no lock held.
 pub(super) fn deliver() {
     if let Some(state) = State::current() {
-        while state.waiting.load(Ordering::Relaxed) > 0 && state.deliver_next() {}
+        state.deliver_waiting();
     }
 }
 
@@ -147,6 +147,12 @@ impl State {
         self.waiting.store(queue.entries.len(), Ordering::Relaxed);
         drop(queue);
         self.filled.notify_one();
+    }
+
+    /// What waits now, and no more: while other threads log faster than the callback takes it, a call would never end.
+    fn deliver_waiting(&self) {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let _ = (0..waiting).all(|_| self.deliver_next());
     }
 
     /// False: nothing was waiting.
@@ -360,6 +366,40 @@ mod tests {
         log::info!("nobody listens");
         deliver();
         assert!(receiver.try_recv().is_err());
+    }
+
+    /// Stands for another thread that logs whenever the callback has taken a record.
+    unsafe extern "C" fn logs_more(user: *mut c_void, _: c_int, _: *const c_char, _: *const c_char) {
+        // SAFETY: the test passes a State and a count that outlive the callback.
+        let (state, calls) = unsafe { &*user.cast::<(State, AtomicUsize)>() };
+        assert!(calls.fetch_add(1, Ordering::Relaxed) < 1000, "the call does not end");
+        state.put(&Record::builder().level(Level::Info).build());
+    }
+
+    #[test]
+    fn a_call_ends_though_others_log_as_fast_as_the_callback_takes_it() {
+        let state = State {
+            fork: udp::fork_generation(),
+            sinks: Mutex::default(),
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+        };
+        let both = (state, AtomicUsize::new(0));
+        let user = (&raw const both).cast_mut().cast();
+        let (state, calls) = &both;
+        lock(&state.sinks).callback =
+            Some(Arc::new(Callback { function: logs_more, user, level: LevelFilter::Info }));
+        for _ in 0..3 {
+            state.put(&Record::builder().level(Level::Info).build());
+        }
+        state.deliver_waiting();
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+        assert_eq!(
+            state.waiting.load(Ordering::Relaxed),
+            3,
+            "those of the others, for their calls or the thread"
+        );
     }
 
     #[test]

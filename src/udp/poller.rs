@@ -79,6 +79,7 @@ struct State {
 const SOCKET: u64 = 0;
 const TIMER: u64 = 1;
 const WAKE: u64 = 2;
+const OTHER: u64 = 3;
 
 impl Poller {
     /// A poller that watches `socket` for arrivals ([`Interest::Read`]), with no deadline.
@@ -222,6 +223,14 @@ impl Poller {
             }
         }
         self.epoll.as_raw_fd()
+    }
+
+    /// The descriptor is readable while `other` is, too; [`wait`](Self::wait) takes no notice of it.
+    ///
+    /// # Errors
+    /// When the kernel is out of memory for the epoll set.
+    pub fn tell_of(&self, other: &WakeFd) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, other.fd(), libc::EPOLLIN, OTHER)
     }
 
     fn watch_in_epoll(&self, old: Interest, new: Interest) -> io::Result<()> {

@@ -42,11 +42,12 @@ impl Drop for EndsRouting<'_> {
 }
 
 /// A client with a byte delivered to a server that never gets its FIN.
-fn without_fin(test: impl FnOnce(&Endpoint, ConnId)) {
+pub(super) fn without_fin(io_thread: bool, test: impl FnOnce(&Endpoint, ConnId)) {
     let server = receiver(true);
     let socket = || UdpSocket::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
     let (outside, inside, done) = (socket(), socket(), AtomicBool::new(false));
-    let (client, id) = Endpoint::sender(&config(true), "127.0.0.1", outside.local_addr().port()).unwrap();
+    let client = Endpoint::sender(&config(io_thread), "127.0.0.1", outside.local_addr().port());
+    let (client, id) = client.unwrap();
     thread::scope(|scope| {
         let _ends = EndsRouting(&done);
         scope.spawn(|| route_without_fin(&outside, &inside, server.local_addr(), &done));
@@ -58,7 +59,7 @@ fn without_fin(test: impl FnOnce(&Endpoint, ConnId)) {
 
 #[test]
 fn a_wake_ends_the_stay_of_a_close() {
-    without_fin(|client, id| {
+    without_fin(true, |client, id| {
         let begun = client.shared.lock().unwrap().turns;
         thread::scope(|scope| {
             let closing = scope.spawn(|| client.close_connection(id, None));
@@ -70,6 +71,73 @@ fn a_wake_ends_the_stay_of_a_close() {
         });
         assert_eq!(client.shared.lock().unwrap().turns, begun + 1, "no further wait");
     });
+}
+
+/// Caller-driven, so that nobody but the closer sleeps: it does not once it has taken the wake. What looks in between
+/// may miss a sleep, but sees none that is not there.
+fn until_closed_without_sleep_after_a_wake(client: &Endpoint, closing: &thread::ScopedJoinHandle<'_, ()>) {
+    until("the close ends", || {
+        let core = client.shared.lock().unwrap();
+        let is_woken = core.is_closing && !client.flag.is_set();
+        assert!(!is_woken || core.sleeping_until.is_none(), "it waits on after the wake");
+        drop(core);
+        closing.is_finished()
+    });
+}
+
+#[test]
+fn a_wake_before_a_close_ends_all_its_stays() {
+    without_fin(false, |client, id| {
+        client.waker(Some(id)).wake();
+        thread::scope(|scope| {
+            let closing = scope.spawn(|| client.close_connection(id, None).unwrap());
+            until_closed_without_sleep_after_a_wake(client, &closing);
+        });
+    });
+}
+
+#[test]
+fn a_wake_during_a_stay_of_a_close_ends_the_linger_too() {
+    without_fin(false, |client, id| {
+        thread::scope(|scope| {
+            let closing = scope.spawn(|| client.close_connection(id, None).unwrap());
+            until("it waits for its finish to be acknowledged", || {
+                let core = client.shared.lock().unwrap();
+                core.is_closing && core.sleeping_until.is_some() || closing.is_finished()
+            });
+            client.waker(Some(id)).wake();
+            until_closed_without_sleep_after_a_wake(client, &closing);
+        });
+    });
+}
+
+/// The server has taken the finish and has none of its own (FIN-WAIT-2), so the linger is the long wait. False: it was
+/// over before the wake.
+fn wakes_while_it_lingers() -> bool {
+    let server = receiver(true);
+    let (client, id) = dial(&server, false);
+    client.send(id, b"x", LONG).unwrap();
+    client.finish(id).unwrap();
+    client.flush(id, LONG).unwrap();
+    until("the finish is acknowledged", || {
+        client.poll(id, 0, NOW).unwrap();
+        client.shared.lock().unwrap().mux.connection(id).unwrap().fin_patience().is_some()
+    });
+    thread::scope(|scope| {
+        let closing = scope.spawn(|| client.close_connection(id, None).unwrap());
+        until("it sleeps", || {
+            let core = client.shared.lock().unwrap();
+            core.is_closing && core.sleeping_until.is_some() || closing.is_finished()
+        });
+        client.waker(Some(id)).wake();
+        until_closed_without_sleep_after_a_wake(&client, &closing);
+    });
+    !client.flag.is_set()
+}
+
+#[test]
+fn a_wake_ends_the_linger_of_a_close() {
+    assert!((0..30).any(|_| wakes_while_it_lingers()), "a close took no wake");
 }
 
 #[test]
