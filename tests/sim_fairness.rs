@@ -71,7 +71,7 @@ fn worst_share_of_second(link: &(Impairments, Impairments), pair: [Algorithm; 2]
 
 /// Lost after the first five seconds and in all, where sixteen flows arrive a `stagger` apart.
 fn loss_of_sixteen(stagger: Duration) -> (f64, f64) {
-    let (duration, settled) = (ms(20_000), ms(5_000));
+    let (duration, settled) = (MINUTE, ms(5_000));
     let flow = |index| Flow { start: stagger * index, ..Flow::endless(config(OURS)) };
     let (forward, back) = bottleneck(MBIT, RTT, 0.1);
     let dumbbell = Dumbbell { forward, back, flows: (0..16).map(flow).collect(), seed: 1 };
@@ -80,15 +80,14 @@ fn loss_of_sixteen(stagger: Duration) -> (f64, f64) {
     (report.congestion_loss(), dropped_share(&report.link))
 }
 
-/// The aim is a tenth in all, and is not met: sixteen start-ups, each of which doubles into a queue of 17 packets
-/// until the first loss tells, cost more, and who comes into such a crowd may take its loss for the path's
-/// (docs/congestion.md). What holds, in whatever order they arrive, is that it does not go on growing.
+/// The aim is a tenth in all, over a minute. After the start-ups it is met in most orders of arrival, with them in none:
+/// each of the sixteen doubles into a queue of 17 packets until the first loss tells (docs/congestion.md).
 #[test]
 fn sixteen_flows_on_a_tenth_of_a_bdp_keep_their_loss_bounded() {
     for stagger in [0, 60, 80, 100, 120, 140] {
         let (later, in_all) = loss_of_sixteen(ms(stagger));
         println!("{stagger} ms apart: {later:.4} lost after the start-ups, {in_all:.4} with them");
-        assert!(later <= 0.25 && in_all <= 0.33, "{stagger} ms apart: {later:.4}, in all {in_all:.4} lost");
+        assert!(later <= 0.20 && in_all <= 0.26, "{stagger} ms apart: {later:.4}, in all {in_all:.4} lost");
     }
 }
 

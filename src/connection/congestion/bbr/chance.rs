@@ -106,6 +106,28 @@ mod tests {
     }
 
     /// 100 windows of 100 segments, a tenth of them lost, `run` at a time.
+    /// Binomial windows of 200 segments, a half lost: no other chance differs as much from its mean.
+    #[test]
+    fn independent_losses_hardly_ever_pass_for_runs() {
+        let (mut state, mut wrong) = (7u64, 0);
+        for _ in 0..500 {
+            let mut dispersion = Dispersion::default();
+            let mut is_wrong = false;
+            for _ in 0..100 {
+                let mut lost = 0;
+                for _ in 0..200 {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    lost += u32::from(state >> 63 == 1);
+                }
+                dispersion.on_window(200.0, f64::from(lost));
+                is_wrong |= dispersion.is_proven();
+            }
+            wrong += u32::from(is_wrong);
+        }
+        assert!(wrong <= 5, "{wrong} of 500 connections");
+    }
+
     fn dispersion_of(run: u32) -> Dispersion {
         let (mut dispersion, mut state) = (Dispersion::default(), 1u64);
         for _ in 0..100 {

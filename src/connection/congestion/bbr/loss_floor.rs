@@ -230,7 +230,7 @@ pub(super) struct LossFloor {
     has_risen: bool,
     /// No trial before this round.
     rest_until: u64,
-    /// Loss comes with the queue: no trial may call it chance.
+    /// A crowd shares the queue: no trial may call its loss chance.
     is_barred: bool,
 }
 
@@ -281,8 +281,8 @@ impl LossFloor {
         self.dispersion.is_proven()
     }
 
-    /// Whether all loss is known to come with the queue; and what was learned before losses proved to come in runs is
-    /// believed no more than what is learned now.
+    /// Whether a crowd shares the queue. And what was learned before losses proved to come in runs is believed no more
+    /// than what is learned now.
     pub(super) fn bar(&mut self, is_barred: bool) {
         self.is_barred = is_barred;
         if is_barred {
@@ -563,6 +563,32 @@ mod tests {
         let one = Meter { acked: 80.0, lost: 20.0, ..Meter::new(Time::ZERO) };
         (0..WINDOWS).for_each(|_| floor.learn(&one));
         assert!(!floor.is_bursty() && floor.get() >= 0.2, "measured anew: {}", floor.get());
+    }
+
+    #[test]
+    fn in_a_crowd_no_floor_is_believed_nor_learned() {
+        let mut floor = play(40, |_| 0.2).0;
+        assert!(floor.get() > 0.19);
+        floor.bar(true);
+        assert_eq!(floor.get(), 0.0);
+        let one = Meter { acked: 160.0, lost: 40.0, ..Meter::new(Time::ZERO) };
+        (0..2 * WINDOWS).for_each(|_| floor.learn(&one));
+        assert_eq!(floor.get(), 0.0);
+        floor.bar(false);
+        (0..WINDOWS).for_each(|_| floor.learn(&one));
+        assert!(floor.get() > 0.19, "it is over");
+    }
+
+    #[test]
+    fn a_floor_learned_before_losses_proved_to_come_in_runs_is_lowered() {
+        let mut floor = play(40, |_| 0.2).0;
+        (0..200).for_each(|n| {
+            let lost = if n % 3 == 0 { 120.0 } else { 20.0 };
+            floor.count(&Meter { acked: 200.0 - lost, lost, ..Meter::new(Time::ZERO) });
+        });
+        assert!(floor.is_bursty() && floor.get() > 0.19);
+        floor.bar(false);
+        assert_eq!(floor.get(), FLOOR_BURSTY);
     }
 
     #[test]
