@@ -14,6 +14,9 @@ use crate::wire::Segment;
 
 /// Less is none: both clocks tick in milliseconds, and hosts are late by some.
 const TOLERANCE: Duration = Duration::from_millis(5);
+/// More is none either: a host that was suspended comes back with a clock that stood still, and what it lost meanwhile
+/// must not wait for as long again.
+const LAG_MAX: Duration = Duration::from_secs(5);
 /// In this time clocks that differ by 100 parts in a million drift apart by 6 ms.
 const REFERENCE_LIFETIME: Duration = Duration::from_secs(60);
 /// A plain peer's clock may tick slower than ours (RFC 7323 5.4: 1 ms to 1 s), and all it says would seem late:
@@ -66,7 +69,7 @@ impl Lag {
     fn by(self) -> Duration {
         let late = |skew: u32| (skew.wrapping_sub(self.reference) as i32).max(0).unsigned_abs();
         let by = Duration::from_millis(late(self.skew).min(late(self.prior)).into());
-        if by < TOLERANCE { Duration::ZERO } else { by }
+        if by < TOLERANCE { Duration::ZERO } else { by.min(LAG_MAX) }
     }
 }
 
@@ -140,6 +143,11 @@ mod tests {
         assert_eq!(lag_after(&[(0, 20), (10, 500), (490, 510)]), 0);
         assert_eq!(lag_after(&[(0, 20), (200, 220), (10, 230), (11, 240)]), 0);
         assert_eq!(lag_after(&[(0, 20), (30, 53), (60, 84)]), 0, "clocks tick in milliseconds");
+    }
+
+    #[test]
+    fn a_clock_that_stood_still_for_an_hour_makes_nobody_wait_for_an_hour() {
+        assert_eq!(lag_after(&[(0, 20), (10, 3_600_000), (20, 3_600_010)]), 5000);
     }
 
     #[test]
