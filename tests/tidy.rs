@@ -239,3 +239,16 @@ fn places_in_the_code_that_documents_name_are_there() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(count > 60, "{count} places were found: is the search broken?");
 }
+
+#[test]
+fn the_readme_lists_every_option_of_the_header() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path| fs::read_to_string(root.join(path)).expect("a readable file");
+    let (readme, header) = (read("README.md"), read("include/rtcp.h"));
+    let table = readme.split("## Options").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let table: Vec<&str> = table.expect("a table of options").split('`').skip(1).step_by(2).collect();
+    let lines = header.lines().map(str::trim_start).filter(|line| line.starts_with("RTCP_OPT_"));
+    let options: Vec<&str> = lines.filter_map(|line| line.split_once(" =")).map(|(name, _)| name).collect();
+    let missing: Vec<_> = options.iter().filter(|name| !table.contains(name)).collect();
+    assert!(missing.is_empty() && options.len() > 20, "{missing:?}");
+}
