@@ -18,5 +18,6 @@
  * - A call that fails leaves a text that names the address or value at fault: rtcp_last_error_message().
  * - After fork() the child gets RTCP_EFORKED for its parent's handles; rtcp_abort() and rtcp_config_free() still work, and it
  *   may make handles of its own. A log callback may call rtcp_strerror() only.
+ * - pthread_cancel() of a thread inside a call ends the process: rtcp_wake() is how to end a wait.
  * - exit() without rtcp_close() loses what is not yet acknowledged: no kernel goes on sending for you.
  */

@@ -152,7 +152,7 @@ impl Bbr {
 
     fn is_time_to_probe(&self, now: Time) -> bool {
         // In a crowd a probe takes what a neighbour has just given up.
-        let rounds = if self.contrast.is_crowded() { f64::INFINITY } else { self.segments(self.bdp()) };
+        let rounds = if self.floor.is_barred() { f64::INFINITY } else { self.segments(self.bdp()) };
         let rounds = rounds.min(WAIT_ROUNDS_MAX) as u64;
         let has_waited = now.since(self.cycle.began) >= self.cycle.wait;
         !self.floor.in_trial()

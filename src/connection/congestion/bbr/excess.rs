@@ -37,7 +37,7 @@ impl Bbr {
         let all = acked + lost;
         let chance = (self.explained() + LOSS_THRESHOLD) * all;
         // The widening is for runs that chance makes, not for those that a queue does.
-        let runs = if self.contrast.is_crowded() { 1.0 } else { self.floor.dispersion() };
+        let runs = if self.floor.is_barred() { 1.0 } else { self.floor.dispersion() };
         if lost > chance + 2.0 * (runs * chance).sqrt() {
             self.bounds.bw_lo = carried.max(BETA * self.bw()).min(self.bounds.bw_lo);
             // As much is lost at next to nothing of the rate: that is neither our doing nor our likes'.

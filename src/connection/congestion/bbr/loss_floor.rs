@@ -281,14 +281,17 @@ impl LossFloor {
         self.dispersion.is_proven()
     }
 
-    /// Whether a crowd shares the queue. And what was learned before losses proved to come in runs is believed no more
-    /// than what is learned now.
-    pub(super) fn bar(&mut self, is_barred: bool) {
-        self.is_barred = is_barred;
-        if is_barred {
+    /// Whether a crowd shares the queue; one whose losses come in runs, as a queue's do.
+    pub(super) fn bar(&mut self, is_crowded: bool) {
+        self.is_barred = is_crowded && self.is_bursty();
+        if self.is_barred {
             self.forget();
         }
-        self.floor = self.floor.min(self.most());
+    }
+
+    /// No floor is believed: a crowd shares the queue.
+    pub(super) const fn is_barred(&self) -> bool {
+        self.is_barred
     }
 
     /// No floor above this is believed.
@@ -568,7 +571,15 @@ mod tests {
     #[test]
     fn in_a_crowd_no_floor_is_believed_nor_learned() {
         let mut floor = play(40, |_| 0.2).0;
-        assert!(floor.get() > 0.19);
+        let learned = floor.get();
+        floor.bar(true);
+        assert!(learned > 0.19 && floor.get() == learned, "single losses are no queue's");
+        (0..200).for_each(|n| {
+            let lost = if n % 3 == 0 { 120.0 } else { 20.0 };
+            floor.count(&Meter { acked: 200.0 - lost, lost, ..Meter::new(Time::ZERO) });
+        });
+        floor.bar(false);
+        assert!(floor.is_bursty() && floor.get() == learned, "nor are runs where nobody shares it");
         floor.bar(true);
         assert_eq!(floor.get(), 0.0);
         let one = Meter { acked: 160.0, lost: 40.0, ..Meter::new(Time::ZERO) };
@@ -576,19 +587,7 @@ mod tests {
         assert_eq!(floor.get(), 0.0);
         floor.bar(false);
         (0..WINDOWS).for_each(|_| floor.learn(&one));
-        assert!(floor.get() > 0.19, "it is over");
-    }
-
-    #[test]
-    fn a_floor_learned_before_losses_proved_to_come_in_runs_is_lowered() {
-        let mut floor = play(40, |_| 0.2).0;
-        (0..200).for_each(|n| {
-            let lost = if n % 3 == 0 { 120.0 } else { 20.0 };
-            floor.count(&Meter { acked: 200.0 - lost, lost, ..Meter::new(Time::ZERO) });
-        });
-        assert!(floor.is_bursty() && floor.get() > 0.19);
-        floor.bar(false);
-        assert_eq!(floor.get(), FLOOR_BURSTY);
+        assert!(floor.get() > 0.0, "it is over");
     }
 
     #[test]
