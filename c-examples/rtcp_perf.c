@@ -26,7 +26,7 @@ static const char usage[] =
     "  --log-arrivals FILE  the receiver writes a line for each read: seconds on CLOCK_MONOTONIC, bytes so far\n"
     "  --cc NAME        bbr, cubic or fixed\n"
     "  --window BYTES   fixed window instead of congestion control\n"
-    "  --no-gso         one datagram for each system call\n"
+    "  --no-gso         no segmentation offload (GSO, GRO)\n"
     "  --no-crc         no CRC-32C\n"
     "  --mtu N          largest UDP payload (1472; 0: discover)\n"
     "  --buffer BYTES   send and receive buffer (what the library takes by itself)\n"

@@ -7,6 +7,9 @@
  * own. rtcp_receiver_new() makes a UDP socket that carries many connections: those accepted and those begun with
  * rtcp_receiver_connect(). Whoever began it, a connection carries bytes both ways and takes the same calls.
  *
+ * "The extension" below is librtcp's own TCP option, agreed on in the handshake when both ends offer it (RTCP_OPT_INTEGRITY):
+ * CRC-32C, long SACK reports, probes. A plain TCP-over-UDP peer (RFC 9293) without it is served as well.
+ *
  * For every function:
  * - A zero, closed or foreign handle gives RTCP_ENOCONN, never a crash. Closing a handle in one thread ends the calls that
  *   wait on it in others with RTCP_ENOCONN.
@@ -14,7 +17,7 @@
  *   thread in rtcp_receiver_poll() of the same receiver gets RTCP_ESTATE.
  * - With RTCP_OPT_IO_THREAD 0 nothing moves but inside rtcp_poll(), rtcp_receiver_poll() and calls that wait.
  * - timeout_ms: -1 = no limit, 0 = do not wait. A signal does not end a wait; rtcp_wake() does.
- * - Out arguments are written on success only; a constructor that fails stores 0 in `*out`.
+ * - Out arguments are written on success only; a constructor that fails stores 0 in `*out` (but not within a log callback).
  * - A call that fails leaves a text that names the address or value at fault: rtcp_last_error_message().
  * - After fork() the child gets RTCP_EFORKED for its parent's handles; rtcp_abort() and rtcp_config_free() still work, and it
  *   may make handles of its own. A log callback may call rtcp_strerror() only.
@@ -44,8 +47,9 @@
 
 /**
  * Result codes. Functions that return `int` return RTCP_OK (0), a count or a mask on success, else one of these. RTCP_EAGAIN,
- * RTCP_ETIMEDOUT, RTCP_EINTR, RTCP_EINVAL, RTCP_ENOMEM and RTCP_ESTATE say that this call did not work: the handle lives.
- * Any other (and any unknown) code from a connection is its end and is returned again by every later call.
+ * RTCP_ETIMEDOUT, RTCP_EINTR, RTCP_EINVAL, RTCP_ENOMEM, RTCP_ESTATE, RTCP_EPIPE and RTCP_ENOTSUP say that this call did not
+ * work: the handle lives, and after RTCP_EPIPE bytes can still be received. Any other (and any unknown) code from a connection
+ * is its end and is returned again by every later call that needs the connection.
  * Values never change once released.
  */
 typedef enum rtcp_error {
@@ -90,7 +94,8 @@ typedef enum rtcp_error {
    */
   RTCP_ECONNRESET = -9,
   /**
-   * The peer does not answer: connect, user, keep-alive or idle limit (rtcp_last_error_message() says which).
+   * The peer does not answer: connect, user, keep-alive or idle limit (rtcp_last_error_message() says which: those of
+   * RTCP_OPT_CONNECT_TIMEOUT_MS, RTCP_OPT_USER_TIMEOUT_MS, RTCP_OPT_KEEPALIVE_MS, RTCP_OPT_IDLE_TIMEOUT_MS).
    */
   RTCP_EPEERTIMEOUT = -10,
   /**
@@ -111,7 +116,7 @@ typedef enum rtcp_error {
    */
   RTCP_EPROTO = -14,
   /**
-   * Authentication or decryption failed.
+   * Authentication or decryption failed. Reserved: not returned yet.
    */
   RTCP_EAUTH = -15,
   /**
@@ -123,7 +128,7 @@ typedef enum rtcp_error {
    */
   RTCP_EFORKED = -17,
   /**
-   * A bug in rtcp: a panic was caught. The handle is dead; only free it.
+   * A bug in rtcp: a panic was caught. The handle is dead; only rtcp_abort() it.
    */
   RTCP_EPANIC = -18,
   /**
@@ -162,16 +167,19 @@ typedef enum rtcp_option {
    */
   RTCP_OPT_RECV_BUFFER = 3,
   /**
-   * Time limit for the handshake, ms (int, 1 to 86,400,000 = 24 hours; default 30,000). RFC 9293 (MUST-23) asks kernels for
-   * at least 3 minutes; a program's user waits less, and on a link that bad you can say 180,000.
+   * Time limit for the handshake, ms; then RTCP_EPEERTIMEOUT (int, 1 to 86,400,000 = 24 hours; default 30,000). RFC 9293
+   * (MUST-23) asks kernels for at least 3 minutes; a program's user waits less, and on a link that bad you can say 180,000.
    */
   RTCP_OPT_CONNECT_TIMEOUT_MS = 4,
   /**
-   * Close after this long without any packet from the peer, ms; 0 = never (int, 0 to 2,147,483,647; default 0).
+   * End the connection with RTCP_EPEERTIMEOUT after this long without any packet from the peer, ms; 0 = never (int, 0 to
+   * 2,147,483,647; default 0).
    */
   RTCP_OPT_IDLE_TIMEOUT_MS = 5,
   /**
-   * Probe an idle peer this often, ms; 0 = off (int, 0 to 2,147,483,647; default 0).
+   * Probe a peer that was silent for so long, ms; 0 = off (RFC 9293 3.8.4; int, 0 to 2,147,483,647; default 0). A probe
+   * without an answer is repeated after two retransmission timeouts (1 to 15 s, never more than this option); after five
+   * the connection ends with RTCP_EPEERTIMEOUT.
    */
   RTCP_OPT_KEEPALIVE_MS = 6,
   /**
@@ -188,8 +196,8 @@ typedef enum rtcp_option {
    */
   RTCP_OPT_CONGESTION = 11,
   /**
-   * Largest number of accepted connections a receiver keeps; 0 = accept none, only rtcp_receiver_connect() (int, 0 to
-   * 1,000,000; default 100,000).
+   * Largest number of accepted connections a receiver keeps; further peers get RTCP_ECONNREFUSED. 0 = accept none, only
+   * rtcp_receiver_connect() (int, 0 to 1,000,000; default 100,000).
    */
   RTCP_OPT_MAX_CLIENTS = 12,
   /**
@@ -197,7 +205,8 @@ typedef enum rtcp_option {
    */
   RTCP_OPT_UDP_BUFFER = 13,
   /**
-   * 1 (default) = use segmentation offload (GSO/GRO) where the kernel has it (int, 0 or 1).
+   * 1 (default) = use segmentation offload (GSO/GRO) where the kernel has it; 0 = not (int, 0 or 1). rtcp_stats.io tells what
+   * is in use.
    */
   RTCP_OPT_OFFLOAD = 14,
   /**
@@ -222,8 +231,8 @@ typedef enum rtcp_option {
    */
   RTCP_OPT_ANY_SOURCE = 19,
   /**
-   * Own port inside the TCP header; 0 = same as the UDP port, and for a receiver: whatever the peer aims at (int, 0 to
-   * 65,535; default 0).
+   * Own port inside the TCP header; 0 = same as the UDP port (with RTCP_OPT_ANY_SOURCE: a random one), and for a receiver:
+   * whatever the peer aims at (int, 0 to 65,535; default 0).
    */
   RTCP_OPT_LOCAL_TCP_PORT = 20,
   /**
@@ -231,11 +240,14 @@ typedef enum rtcp_option {
    */
   RTCP_OPT_REMOTE_TCP_PORT = 21,
   /**
-   * CRC-32C: 0 off, 1 offer (default), 2 require (int).
+   * The extension, whose CRC-32C covers every segment: 0 = never, as a plain RFC 9293 peer with TCP's 16-bit sum; 1 (default)
+   * = with every peer that has it; 2 = required: a connection to a peer without it ends with RTCP_EPROTO, one from such a
+   * peer is refused (int, 0 to 2).
    */
   RTCP_OPT_INTEGRITY = 22,
   /**
-   * Give up on a connection after this long without progress, ms (RFC 9293 R2; int, 1 to 2,147,483,647; default 100,000).
+   * Give up on a connection, with RTCP_EPEERTIMEOUT, after this long without progress, ms (R2 of RFC 9293 3.8.3; int, 1 to
+   * 2,147,483,647; default 100,000).
    * Until then an outage is waited out: a peer with the extension is asked every 250 ms or round trip for 10 s, then down to
    * every 5 s, and data goes on when it answers.
    */
@@ -247,15 +259,16 @@ typedef enum rtcp_option {
    */
   RTCP_OPT_SOCKET = 24,
   /**
-   * 1 (default) = small writes leave at once; 0 = Nagle's algorithm (int, 0 or 1; rtcp_set_int()).
+   * 1 (default) = small writes leave at once; 0 = Nagle's algorithm, which holds a small write back while others are not yet
+   * acknowledged (RFC 9293 3.7.4; int, 0 or 1; rtcp_set_int() changes it at any time).
    */
   RTCP_OPT_NODELAY = 25,
   /**
    * File that a trace of every connection is appended to, one line of CSV per event; "%p" in it stands for the process id
    * (str; default: what the environment variable RTCP_TRACE names, unless the program is set-user-id; "" = no trace).
    * docs/tracing.md explains the columns, docs/plot_trace.py draws them. A file that cannot be written is warned of once and
-   * disturbs nothing; for a disk that stands still rtcp_close() and rtcp_abort() wait, each a second at most. Of the
-   * socket: rtcp_receiver_connect() takes no notice of it.
+   * disturbs nothing; for a disk that stands still rtcp_close() and rtcp_abort() wait, each a second at most. It
+   * belongs to the socket: rtcp_receiver_connect() ignores it.
    */
   RTCP_OPT_TRACE = 27,
   /**
@@ -458,7 +471,9 @@ typedef enum rtcp_io {
 typedef struct rtcp_config rtcp_config;
 
 /**
- * Log callback; see rtcp_log_set_callback(). `target` and `message` are UTF-8, valid during the call only.
+ * Log callback; see rtcp_log_set_callback(). `user` is what was given there, `level` one of enum rtcp_log_level; `target` (the
+ * part of the library that speaks) and `message` are UTF-8, valid during the call only. It must return: no longjmp(), no C++
+ * exception.
  */
 typedef void (*rtcp_log_fn)(void *user, int level, const char *target, const char *message);
 
@@ -528,7 +543,7 @@ typedef struct rtcp_stats {
    */
   uint64_t packets_retransmitted;
   /**
-   * Packets thought lost.
+   * Packets marked lost by RACK or a timeout (RFC 8985), needlessly or not.
    */
   uint64_t packets_lost;
   /**
@@ -544,7 +559,7 @@ typedef struct rtcp_stats {
    */
   uint64_t srtt_us;
   /**
-   * Smallest round-trip time, microseconds.
+   * Smallest round-trip time, microseconds. Like rttvar_us and latest_rtt_us 0 where srtt_us is.
    */
   uint64_t min_rtt_us;
   /**
@@ -564,7 +579,7 @@ typedef struct rtcp_stats {
    */
   uint64_t bytes_in_flight;
   /**
-   * Peer's receive window, bytes.
+   * Peer's receive window as last announced, bytes.
    */
   uint64_t peer_window;
   /**
@@ -572,19 +587,19 @@ typedef struct rtcp_stats {
    */
   uint64_t mtu;
   /**
-   * Retransmission timeouts fired.
+   * Retransmission timeouts fired (RFC 6298).
    */
   uint64_t rto_count;
   /**
-   * Live connections (1 for a connection).
+   * Live connections of a receiver; 1 for a connection.
    */
   uint64_t connections;
   /**
-   * Tail loss probes sent.
+   * Tail loss probes sent (RFC 8985 section 7).
    */
   uint64_t probe_count;
   /**
-   * Loss recoveries that turned out to be mistakes and were undone.
+   * Loss recoveries that turned out to be mistakes and were undone (RFC 4015, RFC 5682, D-SACK).
    */
   uint64_t undo_count;
   /**
@@ -1156,7 +1171,8 @@ int rtcp_get_stats(rtcp_handle h,
 
 /**
  * Sends without a copy: lends memory for the next bytes to send and returns its size, > 0 and at most 64 KiB; rtcp_commit() sends
- * the first `n` of them. Waits like rtcp_send(), but until RTCP_EVENT_WRITABLE holds. `*data` is NULL on failure.
+ * the first `n` of them. Waits like rtcp_send(), but until RTCP_EVENT_WRITABLE holds. On failure `*data` is NULL, or what it was
+ * if the handle is not live.
  * The memory belongs to the caller, who may write and read it from any thread, until rtcp_commit() or the handle's end
  * (rtcp_close(), rtcp_abort(), or the rtcp_receiver_poll() after RTCP_EVENT_CLOSED): do not close while it is in use. It is not
  * zeroed. Until the commit rtcp_send() gives RTCP_ESTATE, other threads' sends that wait go on waiting.
@@ -1189,7 +1205,7 @@ int rtcp_commit(rtcp_handle h,
 /**
  * Receives without a copy: lends the next received bytes and returns how many, at most 64 KiB; rtcp_consume() ends the loan and
  * says how many are done with. Waits and returns like rtcp_recv(): 0 = the peer finished, nothing is lent. `*data` is NULL then
- * and on failure. More bytes may have arrived than are lent.
+ * and on failure, or what it was if the handle is not live. More bytes may have arrived than are lent.
  * The bytes stay as they are, readable from any thread, until rtcp_consume() or the handle's end (rtcp_close(), rtcp_abort(), or
  * the rtcp_receiver_poll() after RTCP_EVENT_CLOSED): do not close while they are in use. Until the consume rtcp_recv() gives
  * RTCP_ESTATE, and RTCP_EVENT_READABLE does not hold.

@@ -169,3 +169,86 @@ fn no_profile_aborts_on_panic() {
         .any(|l| !l.trim_start().starts_with('#') && l.contains("panic") && l.contains("abort"));
     assert!(!set, "catch_unwind at the C boundary depends on unwinding");
 }
+
+/// README and its like, and all of docs/: path and text.
+fn documents() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = [root.to_owned(), root.join("docs")];
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("a folder of documents"));
+    let paths = entries.map(|entry| entry.expect("a folder entry").path());
+    paths
+        .filter(|path| path.extension().is_some_and(|e| e == "md"))
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a readable document");
+            (path, text)
+        })
+        .collect()
+}
+
+/// As GitHub names a heading: lower case, words joined by hyphens, no other punctuation.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn has_anchor(path: &Path, wanted: &str) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().any(|line| line.starts_with('#') && anchor(line) == wanted)
+}
+
+#[test]
+fn links_between_the_documents_lead_somewhere() {
+    let (mut wrong, mut count) = (vec![], 0);
+    for (path, text) in documents() {
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            count += 1;
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+            if !file.exists() || !(heading.is_empty() || has_anchor(&file, heading)) {
+                wrong.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(count > 20, "{count} links were found: is the search broken?");
+}
+
+/// `connection/rope` stands for src/connection/rope.rs, `mux/mod` for nothing: a place begins with its room.
+#[test]
+fn places_in_the_code_that_documents_name_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tops = ["src", "tests", "benches", "docs", "c-examples", "include"];
+    let (mut wrong, mut count) = (vec![], 0);
+    for (path, text) in documents() {
+        for name in text.split('`').skip(1).step_by(2).filter(|name| name.contains('/')) {
+            let name = name.split_whitespace().next().unwrap_or_default();
+            let first = name.split('/').next().unwrap_or_default();
+            let is_room = ROOMS.iter().any(|(room, _)| *room == first);
+            if !is_room && !tops.contains(&first) {
+                continue;
+            }
+            count += 1;
+            let place = if is_room { root.join("src").join(name) } else { root.join(name) };
+            if !place.exists() && !place.with_extension("rs").exists() {
+                wrong.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(count > 60, "{count} places were found: is the search broken?");
+}
+
+#[test]
+fn the_readme_lists_every_option_of_the_header() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path| fs::read_to_string(root.join(path)).expect("a readable file");
+    let (readme, header) = (read("README.md"), read("include/rtcp.h"));
+    let table = readme.split("## Options").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let table: Vec<&str> = table.expect("a table of options").split('`').skip(1).step_by(2).collect();
+    let lines = header.lines().map(str::trim_start).filter(|line| line.starts_with("RTCP_OPT_"));
+    let options: Vec<&str> = lines.filter_map(|line| line.split_once(" =")).map(|(name, _)| name).collect();
+    let missing: Vec<_> = options.iter().filter(|name| !table.contains(name)).collect();
+    assert!(missing.is_empty() && options.len() > 20, "{missing:?}");
+}

@@ -63,7 +63,8 @@ fn count(bytes: usize) -> Result<rtcp_ssize, Failure> {
 }
 
 /// Sends without a copy: lends memory for the next bytes to send and returns its size, > 0 and at most 64 KiB; rtcp_commit() sends
-/// the first `n` of them. Waits like rtcp_send(), but until RTCP_EVENT_WRITABLE holds. `*data` is NULL on failure.
+/// the first `n` of them. Waits like rtcp_send(), but until RTCP_EVENT_WRITABLE holds. On failure `*data` is NULL, or what it was
+/// if the handle is not live.
 /// The memory belongs to the caller, who may write and read it from any thread, until rtcp_commit() or the handle's end
 /// (rtcp_close(), rtcp_abort(), or the rtcp_receiver_poll() after RTCP_EVENT_CLOSED): do not close while it is in use. It is not
 /// zeroed. Until the commit rtcp_send() gives RTCP_ESTATE, other threads' sends that wait go on waiting.
@@ -113,7 +114,7 @@ pub extern "C" fn rtcp_commit(h: rtcp_handle, n: usize) -> c_int {
 
 /// Receives without a copy: lends the next received bytes and returns how many, at most 64 KiB; rtcp_consume() ends the loan and
 /// says how many are done with. Waits and returns like rtcp_recv(): 0 = the peer finished, nothing is lent. `*data` is NULL then
-/// and on failure. More bytes may have arrived than are lent.
+/// and on failure, or what it was if the handle is not live. More bytes may have arrived than are lent.
 /// The bytes stay as they are, readable from any thread, until rtcp_consume() or the handle's end (rtcp_close(), rtcp_abort(), or
 /// the rtcp_receiver_poll() after RTCP_EVENT_CLOSED): do not close while they are in use. Until the consume rtcp_recv() gives
 /// RTCP_ESTATE, and RTCP_EVENT_READABLE does not hold.

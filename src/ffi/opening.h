@@ -7,6 +7,9 @@
  * own. rtcp_receiver_new() makes a UDP socket that carries many connections: those accepted and those begun with
  * rtcp_receiver_connect(). Whoever began it, a connection carries bytes both ways and takes the same calls.
  *
+ * "The extension" below is librtcp's own TCP option, agreed on in the handshake when both ends offer it (RTCP_OPT_INTEGRITY):
+ * CRC-32C, long SACK reports, probes. A plain TCP-over-UDP peer (RFC 9293) without it is served as well.
+ *
  * For every function:
  * - A zero, closed or foreign handle gives RTCP_ENOCONN, never a crash. Closing a handle in one thread ends the calls that
  *   wait on it in others with RTCP_ENOCONN.
@@ -14,7 +17,7 @@
  *   thread in rtcp_receiver_poll() of the same receiver gets RTCP_ESTATE.
  * - With RTCP_OPT_IO_THREAD 0 nothing moves but inside rtcp_poll(), rtcp_receiver_poll() and calls that wait.
  * - timeout_ms: -1 = no limit, 0 = do not wait. A signal does not end a wait; rtcp_wake() does.
- * - Out arguments are written on success only; a constructor that fails stores 0 in `*out`.
+ * - Out arguments are written on success only; a constructor that fails stores 0 in `*out` (but not within a log callback).
  * - A call that fails leaves a text that names the address or value at fault: rtcp_last_error_message().
  * - After fork() the child gets RTCP_EFORKED for its parent's handles; rtcp_abort() and rtcp_config_free() still work, and it
  *   may make handles of its own. A log callback may call rtcp_strerror() only.

@@ -4,8 +4,9 @@
 use std::ffi::{c_char, c_int, c_void};
 
 /// Result codes. Functions that return `int` return RTCP_OK (0), a count or a mask on success, else one of these. RTCP_EAGAIN,
-/// RTCP_ETIMEDOUT, RTCP_EINTR, RTCP_EINVAL, RTCP_ENOMEM and RTCP_ESTATE say that this call did not work: the handle lives.
-/// Any other (and any unknown) code from a connection is its end and is returned again by every later call.
+/// RTCP_ETIMEDOUT, RTCP_EINTR, RTCP_EINVAL, RTCP_ENOMEM, RTCP_ESTATE, RTCP_EPIPE and RTCP_ENOTSUP say that this call did not
+/// work: the handle lives, and after RTCP_EPIPE bytes can still be received. Any other (and any unknown) code from a connection
+/// is its end and is returned again by every later call that needs the connection.
 /// Values never change once released.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,8 @@ pub enum rtcp_error {
     RTCP_ECONNREFUSED = -8,
     /// The connection was reset by the peer.
     RTCP_ECONNRESET = -9,
-    /// The peer does not answer: connect, user, keep-alive or idle limit (rtcp_last_error_message() says which).
+    /// The peer does not answer: connect, user, keep-alive or idle limit (rtcp_last_error_message() says which: those of
+    /// RTCP_OPT_CONNECT_TIMEOUT_MS, RTCP_OPT_USER_TIMEOUT_MS, RTCP_OPT_KEEPALIVE_MS, RTCP_OPT_IDLE_TIMEOUT_MS).
     RTCP_EPEERTIMEOUT = -10,
     /// Sending after rtcp_finish(), or the peer no longer accepts data.
     RTCP_EPIPE = -11,
@@ -41,13 +43,13 @@ pub enum rtcp_error {
     RTCP_ENOCONN = -13,
     /// The peer broke the protocol, or does not have what RTCP_OPT_INTEGRITY 2 requires.
     RTCP_EPROTO = -14,
-    /// Authentication or decryption failed.
+    /// Authentication or decryption failed. Reserved: not returned yet.
     RTCP_EAUTH = -15,
     /// Compiled out or not supported on this platform.
     RTCP_ENOTSUP = -16,
     /// The process forked after the handle was created.
     RTCP_EFORKED = -17,
-    /// A bug in rtcp: a panic was caught. The handle is dead; only free it.
+    /// A bug in rtcp: a panic was caught. The handle is dead; only rtcp_abort() it.
     RTCP_EPANIC = -18,
     /// This side called rtcp_abort(). Only in rtcp_event.error.
     RTCP_ECONNABORTED = -19,
@@ -76,12 +78,15 @@ pub enum rtcp_option {
     /// arrive, and given back after 10 s with none. All connections together hold at most this times their number
     /// (RTCP_OPT_MAX_CLIENTS); say less here to bound it.
     RTCP_OPT_RECV_BUFFER = 3,
-    /// Time limit for the handshake, ms (int, 1 to 86,400,000 = 24 hours; default 30,000). RFC 9293 (MUST-23) asks kernels for
-    /// at least 3 minutes; a program's user waits less, and on a link that bad you can say 180,000.
+    /// Time limit for the handshake, ms; then RTCP_EPEERTIMEOUT (int, 1 to 86,400,000 = 24 hours; default 30,000). RFC 9293
+    /// (MUST-23) asks kernels for at least 3 minutes; a program's user waits less, and on a link that bad you can say 180,000.
     RTCP_OPT_CONNECT_TIMEOUT_MS = 4,
-    /// Close after this long without any packet from the peer, ms; 0 = never (int, 0 to 2,147,483,647; default 0).
+    /// End the connection with RTCP_EPEERTIMEOUT after this long without any packet from the peer, ms; 0 = never (int, 0 to
+    /// 2,147,483,647; default 0).
     RTCP_OPT_IDLE_TIMEOUT_MS = 5,
-    /// Probe an idle peer this often, ms; 0 = off (int, 0 to 2,147,483,647; default 0).
+    /// Probe a peer that was silent for so long, ms; 0 = off (RFC 9293 3.8.4; int, 0 to 2,147,483,647; default 0). A probe
+    /// without an answer is repeated after two retransmission timeouts (1 to 15 s, never more than this option); after five
+    /// the connection ends with RTCP_EPEERTIMEOUT.
     RTCP_OPT_KEEPALIVE_MS = 6,
     /// How long rtcp_send() and rtcp_recv() may wait, ms: -1 = no limit, 0 = not at all (RTCP_EAGAIN), else RTCP_ETIMEDOUT.
     /// Default -1, but 0 for the connections of a receiver (int, -1 to 2,147,483,647; rtcp_set_int() changes it at any time).
@@ -90,12 +95,13 @@ pub enum rtcp_option {
     RTCP_OPT_IO_THREAD = 10,
     /// Congestion control, one of enum rtcp_cc (int, 1 to 3; default RTCP_CC_BBR).
     RTCP_OPT_CONGESTION = 11,
-    /// Largest number of accepted connections a receiver keeps; 0 = accept none, only rtcp_receiver_connect() (int, 0 to
-    /// 1,000,000; default 100,000).
+    /// Largest number of accepted connections a receiver keeps; further peers get RTCP_ECONNREFUSED. 0 = accept none, only
+    /// rtcp_receiver_connect() (int, 0 to 1,000,000; default 100,000).
     RTCP_OPT_MAX_CLIENTS = 12,
     /// SO_SNDBUF / SO_RCVBUF of the UDP socket, bytes; 0 = leave (int, 0 to 1 GiB; default 4 MiB). The kernel may grant less.
     RTCP_OPT_UDP_BUFFER = 13,
-    /// 1 (default) = use segmentation offload (GSO/GRO) where the kernel has it (int, 0 or 1).
+    /// 1 (default) = use segmentation offload (GSO/GRO) where the kernel has it; 0 = not (int, 0 or 1). rtcp_stats.io tells what
+    /// is in use.
     RTCP_OPT_OFFLOAD = 14,
     /// Local address to bind, "ip" or "ip:port", "[ip]:port" for IPv6 (str; default: every address, any free port). For
     /// rtcp_sender_new(); rtcp_receiver_new() binds what its arguments say.
@@ -108,14 +114,17 @@ pub enum rtcp_option {
     RTCP_OPT_ACK_TO = 18,
     /// Sender: 1 = take ACKs from any UDP source address, not only the peer's (int, 0 or 1; default 0). For one-way proxies.
     RTCP_OPT_ANY_SOURCE = 19,
-    /// Own port inside the TCP header; 0 = same as the UDP port, and for a receiver: whatever the peer aims at (int, 0 to
-    /// 65,535; default 0).
+    /// Own port inside the TCP header; 0 = same as the UDP port (with RTCP_OPT_ANY_SOURCE: a random one), and for a receiver:
+    /// whatever the peer aims at (int, 0 to 65,535; default 0).
     RTCP_OPT_LOCAL_TCP_PORT = 20,
     /// The peer's port inside the TCP header; 0 = same as its UDP port (int, 0 to 65,535; default 0).
     RTCP_OPT_REMOTE_TCP_PORT = 21,
-    /// CRC-32C: 0 off, 1 offer (default), 2 require (int).
+    /// The extension, whose CRC-32C covers every segment: 0 = never, as a plain RFC 9293 peer with TCP's 16-bit sum; 1 (default)
+    /// = with every peer that has it; 2 = required: a connection to a peer without it ends with RTCP_EPROTO, one from such a
+    /// peer is refused (int, 0 to 2).
     RTCP_OPT_INTEGRITY = 22,
-    /// Give up on a connection after this long without progress, ms (RFC 9293 R2; int, 1 to 2,147,483,647; default 100,000).
+    /// Give up on a connection, with RTCP_EPEERTIMEOUT, after this long without progress, ms (R2 of RFC 9293 3.8.3; int, 1 to
+    /// 2,147,483,647; default 100,000).
     /// Until then an outage is waited out: a peer with the extension is asked every 250 ms or round trip for 10 s, then down to
     /// every 5 s, and data goes on when it answers.
     RTCP_OPT_USER_TIMEOUT_MS = 23,
@@ -123,13 +132,14 @@ pub enum rtcp_option {
     /// -1 = make one). For STUN before hole punching, socket activation, SO_MARK, SO_BINDTODEVICE. `host`/`port` of
     /// rtcp_receiver_new() are then NULL and 0.
     RTCP_OPT_SOCKET = 24,
-    /// 1 (default) = small writes leave at once; 0 = Nagle's algorithm (int, 0 or 1; rtcp_set_int()).
+    /// 1 (default) = small writes leave at once; 0 = Nagle's algorithm, which holds a small write back while others are not yet
+    /// acknowledged (RFC 9293 3.7.4; int, 0 or 1; rtcp_set_int() changes it at any time).
     RTCP_OPT_NODELAY = 25,
     /// File that a trace of every connection is appended to, one line of CSV per event; "%p" in it stands for the process id
     /// (str; default: what the environment variable RTCP_TRACE names, unless the program is set-user-id; "" = no trace).
     /// docs/tracing.md explains the columns, docs/plot_trace.py draws them. A file that cannot be written is warned of once and
-    /// disturbs nothing; for a disk that stands still rtcp_close() and rtcp_abort() wait, each a second at most. Of the
-    /// socket: rtcp_receiver_connect() takes no notice of it.
+    /// disturbs nothing; for a disk that stands still rtcp_close() and rtcp_abort() wait, each a second at most. It
+    /// belongs to the socket: rtcp_receiver_connect() ignores it.
     RTCP_OPT_TRACE = 27,
     /// 1 (default) = explicit congestion notification (RFC 3168) with every peer that has it: routers mark packets where they
     /// would drop them. Given up by itself on paths that do not carry marked packets. 0 = never (int, 0 or 1).
@@ -262,7 +272,9 @@ pub struct rtcp_config {
 /// Names a connection or a receiver. 0 is never valid and no value comes twice in a process; fits epoll_data.u64.
 pub type rtcp_handle = u64;
 
-/// Log callback; see rtcp_log_set_callback(). `target` and `message` are UTF-8, valid during the call only.
+/// Log callback; see rtcp_log_set_callback(). `user` is what was given there, `level` one of enum rtcp_log_level; `target` (the
+/// part of the library that speaks) and `message` are UTF-8, valid during the call only. It must return: no longjmp(), no C++
+/// exception.
 pub type rtcp_log_fn = Option<
     unsafe extern "C" fn(user: *mut c_void, level: c_int, target: *const c_char, message: *const c_char),
 >;
@@ -286,7 +298,7 @@ pub struct rtcp_stats {
     pub packets_received: u64,
     /// Packets sent again.
     pub packets_retransmitted: u64,
-    /// Packets thought lost.
+    /// Packets marked lost by RACK or a timeout (RFC 8985), needlessly or not.
     pub packets_lost: u64,
     /// Datagrams dropped: failing checksum, CRC or authentication.
     pub packets_corrupt: u64,
@@ -294,7 +306,7 @@ pub struct rtcp_stats {
     pub packets_dropped: u64,
     /// Smoothed round-trip time, microseconds; 0 = not yet measured, and for a receiver.
     pub srtt_us: u64,
-    /// Smallest round-trip time, microseconds.
+    /// Smallest round-trip time, microseconds. Like rttvar_us and latest_rtt_us 0 where srtt_us is.
     pub min_rtt_us: u64,
     /// Round-trip time variation, microseconds.
     pub rttvar_us: u64,
@@ -304,17 +316,17 @@ pub struct rtcp_stats {
     pub ssthresh: u64,
     /// Bytes in flight.
     pub bytes_in_flight: u64,
-    /// Peer's receive window, bytes.
+    /// Peer's receive window as last announced, bytes.
     pub peer_window: u64,
     /// The UDP payload size now in use, bytes.
     pub mtu: u64,
-    /// Retransmission timeouts fired.
+    /// Retransmission timeouts fired (RFC 6298).
     pub rto_count: u64,
-    /// Live connections (1 for a connection).
+    /// Live connections of a receiver; 1 for a connection.
     pub connections: u64,
-    /// Tail loss probes sent.
+    /// Tail loss probes sent (RFC 8985 section 7).
     pub probe_count: u64,
-    /// Loss recoveries that turned out to be mistakes and were undone.
+    /// Loss recoveries that turned out to be mistakes and were undone (RFC 4015, RFC 5682, D-SACK).
     pub undo_count: u64,
     /// Payload bytes that the peer is known to hold, acknowledged in order or not.
     pub bytes_delivered: u64,
