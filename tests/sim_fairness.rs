@@ -80,7 +80,7 @@ fn loss_of_sixteen(stagger: Duration) -> (f64, f64) {
     (report.congestion_loss(), dropped_share(&report.link))
 }
 
-/// The aim is a tenth in all, over a minute. After the start-ups it is met in most orders of arrival, with them in none:
+/// The aim is a tenth in all, over a minute. After the start-ups it is met in two of these orders of arrival, with them in none:
 /// each of the sixteen doubles into a queue of 17 packets until the first loss tells (docs/congestion.md).
 #[test]
 fn sixteen_flows_on_a_tenth_of_a_bdp_keep_their_loss_bounded() {

@@ -105,7 +105,6 @@ mod tests {
         assert!((0.045..=0.05).contains(&chance.usual()), "{}", chance.usual());
     }
 
-    /// 100 windows of 100 segments, a tenth of them lost, `run` at a time.
     /// Binomial windows of 200 segments, a half lost: no other chance differs as much from its mean.
     #[test]
     fn independent_losses_hardly_ever_pass_for_runs() {
@@ -128,6 +127,7 @@ mod tests {
         assert!(wrong <= 5, "{wrong} of 500 connections");
     }
 
+    /// 100 windows of 100 segments, a tenth of them lost, `run` at a time.
     fn dispersion_of(run: u32) -> Dispersion {
         let (mut dispersion, mut state) = (Dispersion::default(), 1u64);
         for _ in 0..100 {
