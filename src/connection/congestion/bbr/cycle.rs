@@ -113,6 +113,7 @@ impl Bbr {
         self.cycle.raises = 0;
         self.cycle.is_raised = false;
         self.floor.restart(now);
+        self.own_queue.begin_probe();
         self.enter(now, Phase::Up);
     }
 

@@ -281,9 +281,9 @@ impl LossFloor {
         self.dispersion.is_proven()
     }
 
-    /// Whether a crowd shares the queue; one whose losses come in runs, as a queue's do.
-    pub(super) fn bar(&mut self, is_crowded: bool) {
-        self.is_barred = is_crowded && self.is_bursty();
+    /// Whether a crowd shares the queue; one whose losses come in runs, as a queue's do, or one that keeps it full.
+    pub(super) fn bar(&mut self, is_crowded: bool, is_full: bool) {
+        self.is_barred = is_full || is_crowded && self.is_bursty();
         if self.is_barred {
             self.forget();
         }
@@ -572,22 +572,25 @@ mod tests {
     fn in_a_crowd_no_floor_is_believed_nor_learned() {
         let mut floor = play(40, |_| 0.2).0;
         let learned = floor.get();
-        floor.bar(true);
+        floor.bar(true, false);
         assert!(learned > 0.19 && floor.get() == learned, "single losses are no queue's");
         (0..200).for_each(|n| {
             let lost = if n % 3 == 0 { 120.0 } else { 20.0 };
             floor.count(&Meter { acked: 200.0 - lost, lost, ..Meter::new(Time::ZERO) });
         });
-        floor.bar(false);
+        floor.bar(false, false);
         assert!(floor.is_bursty() && floor.get() == learned, "nor are runs where nobody shares it");
-        floor.bar(true);
+        floor.bar(true, false);
         assert_eq!(floor.get(), 0.0);
         let one = Meter { acked: 160.0, lost: 40.0, ..Meter::new(Time::ZERO) };
         (0..2 * WINDOWS).for_each(|_| floor.learn(&one));
         assert_eq!(floor.get(), 0.0);
-        floor.bar(false);
+        floor.bar(false, false);
         (0..WINDOWS).for_each(|_| floor.learn(&one));
         assert!(floor.get() > 0.0, "it is over");
+        floor.forget_runs();
+        floor.bar(false, true);
+        assert_eq!(floor.get(), 0.0, "a queue that others keep full needs no proof of runs");
     }
 
     #[test]

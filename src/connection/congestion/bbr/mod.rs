@@ -18,6 +18,7 @@ mod excess;
 mod extra_acked;
 mod loss_floor;
 mod min_rtt;
+mod own_queue;
 mod probe_rtt;
 mod rival;
 mod round;
@@ -32,6 +33,7 @@ use drain::Drain;
 use extra_acked::ExtraAcked;
 use loss_floor::{FLOOR_MAX, LossFloor, Seen, TRIAL_GAIN, Verdict};
 use min_rtt::MinRtt;
+use own_queue::OwnQueue;
 use rival::Rival;
 use round::Round;
 use startup::{Full, Startup};
@@ -80,6 +82,7 @@ pub(super) struct Bbr {
     floor: LossFloor,
     chance: Chance,
     contrast: Contrast,
+    own_queue: OwnQueue,
     /// The latest round without a queue.
     calm_at: Time,
     bounds: Bounds,
@@ -119,6 +122,7 @@ impl Bbr {
             floor: LossFloor::new(),
             chance: Chance::default(),
             contrast: Contrast::default(),
+            own_queue: OwnQueue::default(),
             calm_at: Time::ZERO,
             bounds: Bounds::default(),
             startup: Startup::default(),
@@ -220,6 +224,7 @@ impl Bbr {
         if self.phase == Phase::Cruise && self.cruises_since_probe() >= 3 {
             self.contrast.on_round(is_calm, acked, lost, self.floor.dispersion());
         }
+        self.note_own_queue(now, acked, lost, !counts);
         self.doubt_floor(now, is_calm);
         if is_calm && matches!(self.phase, Phase::Down | Phase::Cruise | Phase::ProbeRtt) {
             self.chance.on_calm_round(acked, lost);

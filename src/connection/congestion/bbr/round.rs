@@ -87,8 +87,9 @@ pub(super) struct Round {
     pub(super) took: Duration,
     times: Times,
     unloaded: Unloaded,
-    /// Shortest round trip of the round before this one.
+    /// Shortest round trip of the round before this one, and their mean.
     least: Option<Duration>,
+    mean: Option<Duration>,
     /// The round before this one met no empty queue.
     pub(super) has_queue: bool,
     /// The round before this one met an empty queue, and no more of one than the lightest round did.
@@ -118,8 +119,8 @@ impl Round {
     /// than that of the lightest round: jitter alone does the one or the other.
     pub(super) fn end(&mut self, now: Time, min_rtt: Duration) {
         let times = std::mem::take(&mut self.times);
-        self.least = times.least;
-        let Some((least, mean)) = times.least.zip(times.mean()) else {
+        (self.least, self.mean) = (times.least, times.mean());
+        let Some((least, mean)) = self.least.zip(self.mean) else {
             (self.has_queue, self.is_calm) = (false, false);
             return;
         };
@@ -133,6 +134,11 @@ impl Round {
     /// Shortest round trip of the round before this one.
     pub(super) const fn least_rtt(&self) -> Option<Duration> {
         self.least
+    }
+
+    /// Mean round trip of the round before this one.
+    pub(super) const fn mean_rtt(&self) -> Option<Duration> {
+        self.mean
     }
 
     /// A longer round trip than this is more than jitter makes of the lightest load.

@@ -1,0 +1,174 @@
+//! Whether a probe met a queue of its own.
+//!
+//! Who sends a quarter more than a link carries makes a queue, and round trips tell of it. Where a probe ends, much is
+//! lost, and round trips took no longer than before it, the queue was full before: others keep it so, and what is lost
+//! there is no medium's doing. Neither trials (`loss_floor`) nor calm rounds (`contrast`) tell that to one who never
+//! saw the queue empty: to him its full length is the path's.
+
+use std::time::Duration;
+
+use super::{Bbr, Phase};
+use crate::time::Time;
+
+/// Fewer segments of a probe say nothing.
+const SEGMENTS_MIN: f64 = 60.0;
+/// Less is lost in a queue that is deep enough, whoever shares it.
+const CROWDED: f64 = 0.1;
+/// A probe whose longest round took longer than those before it by this had a queue of its own.
+const LONGER: f64 = 1.0 / 32.0;
+const LONGER_MIN: f64 = 0.000_25;
+/// Of a queue that lengthens the least round trip by more, everybody knows already.
+const DEEP: f64 = 1.125;
+/// Weight of the latest round between probes.
+const WEIGHT: f64 = 0.125;
+/// No floor is believed for so long, and for twice as long if the next probe says the same, up to four times. It must
+/// end: without a floor a path with loss by chance is never filled, and no probe makes a queue any more.
+const DOUBT: Duration = Duration::from_secs(3);
+const DOUBLINGS_MAX: u32 = 2;
+
+/// What probes found, and what was there before them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OwnQueue {
+    /// Seconds that round trips take between probes, in the mean; 0 before the first.
+    usual: f64,
+    /// The longest mean of a round of this probe.
+    longest: f64,
+    segments: f64,
+    lost: f64,
+    is_probing: bool,
+    /// Latest probes in a row without a queue of their own.
+    without: u32,
+    doubted_until: Time,
+}
+
+impl OwnQueue {
+    pub(super) fn begin_probe(&mut self) {
+        (self.longest, self.segments, self.lost, self.is_probing) = (0.0, 0.0, 0.0, true);
+    }
+
+    /// A round between two probes.
+    fn on_cruise(&mut self, rtt: Option<Duration>) {
+        let Some(rtt) = rtt else { return };
+        let weight = if self.usual > 0.0 { WEIGHT } else { 1.0 };
+        self.usual += weight * (rtt.as_secs_f64() - self.usual);
+    }
+
+    /// A round that tells of so many segments of the probe. One that the application limits is none.
+    fn on_probe(&mut self, acked: f64, lost: f64, rtt: Option<Duration>, is_app_limited: bool) {
+        self.is_probing &= !is_app_limited;
+        self.segments += acked + lost;
+        self.lost += lost;
+        self.longest = self.longest.max(rtt.unwrap_or_default().as_secs_f64());
+    }
+
+    /// All rounds of the probe are over.
+    fn end_probe(&mut self, now: Time, min_rtt: Duration) {
+        let is_known = std::mem::take(&mut self.is_probing) && self.usual > 0.0 && self.longest > 0.0;
+        let is_deep = self.usual > DEEP * min_rtt.as_secs_f64();
+        if !is_known || is_deep || self.segments < SEGMENTS_MIN || self.lost < CROWDED * self.segments {
+            return;
+        }
+        if self.longest > self.usual * (1.0 + LONGER) + LONGER_MIN {
+            (self.without, self.doubted_until) = (0, now);
+        } else {
+            self.doubted_until = now + DOUBT * (1 << self.without.min(DOUBLINGS_MAX));
+            self.without += 1;
+        }
+    }
+
+    /// The queue is full whatever we send.
+    pub(super) fn is_others(&self, now: Time) -> bool {
+        now < self.doubted_until
+    }
+}
+
+impl Bbr {
+    /// A round is over, of which so many segments were acknowledged and lost. What a probe sends is told of in its
+    /// second round, and until the first one after it.
+    pub(super) fn note_own_queue(&mut self, now: Time, acked: f64, lost: f64, is_app_limited: bool) {
+        let rtt = self.round.mean_rtt();
+        match self.phase {
+            Phase::Up if self.phase_rounds() >= 2 => {
+                self.own_queue.on_probe(acked, lost, rtt, is_app_limited)
+            }
+            Phase::Down if self.phase_rounds() == 1 => {
+                self.own_queue.on_probe(acked, lost, rtt, is_app_limited);
+                self.own_queue.end_probe(now, self.rtt());
+            }
+            Phase::Cruise => {
+                self.own_queue.end_probe(now, self.rtt());
+                if self.cruises_since_probe() >= 3 {
+                    self.own_queue.on_cruise(rtt);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_nanos(1) + Duration::from_millis(ms)
+    }
+
+    /// A probe at `now` of so many segments, a third of them lost, in rounds of these milliseconds.
+    fn probe(queue: &mut OwnQueue, now: Time, segments: f64, rtts: &[u64]) {
+        queue.begin_probe();
+        for rtt in rtts {
+            let part = segments / 3.0 / rtts.len() as f64;
+            queue.on_probe(2.0 * part, part, Some(ms(*rtt)), false);
+        }
+        queue.end_probe(now, ms(40));
+    }
+
+    /// Round trips of 43 ms between probes, where the least is 40 ms.
+    fn cruising() -> OwnQueue {
+        let mut queue = OwnQueue::default();
+        (0..10).for_each(|_| queue.on_cruise(Some(ms(43))));
+        queue
+    }
+
+    #[test]
+    fn much_loss_and_round_trips_as_before_tell_of_others_and_a_queue_of_ones_own_does_not() {
+        let mut queue = cruising();
+        probe(&mut queue, at(0), 90.0, &[43, 44]);
+        assert!(queue.is_others(at(2_999)) && !queue.is_others(at(3_000)));
+        probe(&mut queue, at(4_000), 90.0, &[43, 43]);
+        assert!(queue.is_others(at(9_999)), "twice as long if it lasts");
+        probe(&mut queue, at(5_000), 90.0, &[43, 50]);
+        assert!(!queue.is_others(at(5_000)), "it is ours now");
+    }
+
+    #[test]
+    fn a_small_probe_and_little_loss_and_a_queue_that_is_known_say_nothing() {
+        let mut small = cruising();
+        probe(&mut small, at(0), 50.0, &[43]);
+        let mut clean = cruising();
+        clean.begin_probe();
+        clean.on_probe(95.0, 5.0, Some(ms(43)), false);
+        clean.end_probe(at(0), ms(40));
+        let mut deep = OwnQueue::default();
+        deep.on_cruise(Some(ms(60)));
+        probe(&mut deep, at(0), 90.0, &[60]);
+        for queue in [small, clean, deep] {
+            assert!(!queue.is_others(at(1)), "{queue:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_application_limits_is_no_probe() {
+        let mut queue = cruising();
+        queue.begin_probe();
+        queue.on_probe(60.0, 30.0, Some(ms(43)), false);
+        queue.on_probe(60.0, 30.0, Some(ms(43)), true);
+        queue.end_probe(at(0), ms(40));
+        assert!(!queue.is_others(at(1)));
+    }
+}
