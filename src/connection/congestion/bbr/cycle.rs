@@ -29,10 +29,9 @@ const UP_PLATEAU_ROUNDS: u32 = 3;
 /// Where the current cycle stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cycle {
-    /// When the cycle began (with DOWN), and the round then.
-    began: Time,
+    /// The round in which the cycle began (with DOWN), and when its probe is due.
     began_round: u64,
-    wait: Duration,
+    due: Time,
     /// The round in which the current phase began.
     phase_round: u64,
     /// The round in which the latest CRUISE began.
@@ -83,9 +82,8 @@ impl Bbr {
     pub(super) fn begin_down(&mut self, now: Time) {
         let spread = splitmix(now.as_nanos() ^ self.round.next) % 1_000_000_000;
         self.cycle = Cycle {
-            began: now,
             began_round: self.round.count,
-            wait: WAIT + Duration::from_nanos(spread),
+            due: now + WAIT + Duration::from_nanos(spread),
             phase_round: self.round.count,
             ..Cycle::default()
         };
@@ -155,7 +153,7 @@ impl Bbr {
         // In a crowd a probe takes what a neighbour has just given up.
         let rounds = if self.floor.is_barred() { f64::INFINITY } else { self.segments(self.bdp()) };
         let rounds = rounds.min(WAIT_ROUNDS_MAX) as u64;
-        let has_waited = now.since(self.cycle.began) >= self.cycle.wait;
+        let has_waited = now >= self.cycle.due;
         !self.floor.in_trial()
             && (has_waited || self.round.count - self.cycle.began_round >= rounds.max(CYCLE_ROUNDS_MIN))
     }

@@ -139,7 +139,7 @@ struct Trial {
     /// The window in progress, and all windows.
     meter: Meter,
     total: Meter,
-    windows: usize,
+    windows: u32,
     /// The queue was seen empty since.
     was_empty: bool,
 }
@@ -453,7 +453,7 @@ impl LossFloor {
         let mean = loss + share * (trial.suspected - loss);
         let spread = mean * (1.0 - mean) * (1.0 / trial.segments + 1.0 / trial.total.total());
         let is_ours = trial.suspected - loss > DIFFERENCE * (self.dispersion() * spread).sqrt();
-        if !is_ours && trial.windows < WINDOWS {
+        if !is_ours && trial.windows < WINDOWS as u32 {
             return None;
         }
         self.abandon(now);

@@ -11,68 +11,69 @@ use super::{Bbr, Phase};
 use crate::time::Time;
 
 /// Fewer segments of a probe say nothing.
-const SEGMENTS_MIN: f64 = 60.0;
+const SEGMENTS_MIN: u16 = 60;
 /// Less is lost in a queue that is deep enough, whoever shares it.
 const CROWDED: f64 = 0.1;
 /// A probe whose longest round took longer than those before it by this had a queue of its own.
-const LONGER: f64 = 1.0 / 32.0;
-const LONGER_MIN: f64 = 0.000_25;
+const LONGER: f32 = 1.0 / 32.0;
+const LONGER_MIN: f32 = 0.000_25;
 /// Of a queue that lengthens the least round trip by more, everybody knows already.
-const DEEP: f64 = 1.125;
+const DEEP: f32 = 1.125;
 /// Weight of the latest round between probes.
-const WEIGHT: f64 = 0.125;
+const WEIGHT: f32 = 0.125;
 /// No floor is believed for so long, and for twice as long if the next probe says the same, up to four times. It must
 /// end: without a floor a path with loss by chance is never filled, and no probe makes a queue any more.
 const DOUBT: Duration = Duration::from_secs(3);
-const DOUBLINGS_MAX: u32 = 2;
+const DOUBLINGS_MAX: u8 = 2;
 
 /// What probes found, and what was there before them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OwnQueue {
     /// Seconds that round trips take between probes, in the mean; 0 before the first.
-    usual: f64,
+    usual: f32,
     /// The longest mean of a round of this probe.
-    longest: f64,
-    segments: f64,
-    lost: f64,
+    longest: f32,
+    /// Segments that it lost beyond the share [`CROWDED`], and how many it had: as many as fit.
+    beyond: f32,
+    segments: u16,
     is_probing: bool,
-    /// Latest probes in a row without a queue of their own.
-    without: u32,
+    /// Latest probes in a row without a queue of their own, up to [`DOUBLINGS_MAX`].
+    without: u8,
     doubted_until: Time,
 }
 
 impl OwnQueue {
     pub(super) fn begin_probe(&mut self) {
-        (self.longest, self.segments, self.lost, self.is_probing) = (0.0, 0.0, 0.0, true);
+        (self.longest, self.beyond, self.segments, self.is_probing) = (0.0, 0.0, 0, true);
     }
 
     /// A round between two probes.
-    fn on_cruise(&mut self, rtt: Option<Duration>) {
+    fn on_cruise(&mut self, rtt: Option<f32>) {
         let Some(rtt) = rtt else { return };
         let weight = if self.usual > 0.0 { WEIGHT } else { 1.0 };
-        self.usual += weight * (rtt.as_secs_f64() - self.usual);
+        self.usual += weight * (rtt - self.usual);
     }
 
     /// A round that tells of so many segments of the probe. One that the application limits is none.
-    fn on_probe(&mut self, acked: f64, lost: f64, rtt: Option<Duration>, is_app_limited: bool) {
+    fn on_probe(&mut self, acked: f64, lost: f64, rtt: Option<f32>, is_app_limited: bool) {
         self.is_probing &= !is_app_limited;
-        self.segments += acked + lost;
-        self.lost += lost;
-        self.longest = self.longest.max(rtt.unwrap_or_default().as_secs_f64());
+        self.segments = self.segments.saturating_add((acked + lost).round() as u16);
+        self.beyond += (lost - CROWDED * (acked + lost)) as f32;
+        self.longest = self.longest.max(rtt.unwrap_or_default());
     }
 
     /// All rounds of the probe are over.
     fn end_probe(&mut self, now: Time, min_rtt: Duration) {
         let is_known = std::mem::take(&mut self.is_probing) && self.usual > 0.0 && self.longest > 0.0;
-        let is_deep = self.usual > DEEP * min_rtt.as_secs_f64();
-        if !is_known || is_deep || self.segments < SEGMENTS_MIN || self.lost < CROWDED * self.segments {
+        let is_deep = self.usual > DEEP * min_rtt.as_secs_f32();
+        if !is_known || is_deep || self.segments < SEGMENTS_MIN || self.beyond < 0.0 {
             return;
         }
         if self.longest > self.usual * (1.0 + LONGER) + LONGER_MIN {
             (self.without, self.doubted_until) = (0, now);
         } else {
-            self.doubted_until = now + DOUBT * (1 << self.without.min(DOUBLINGS_MAX));
-            self.without += 1;
+            self.doubted_until = now + DOUBT * (1 << self.without);
+            self.without = (self.without + 1).min(DOUBLINGS_MAX);
         }
     }
 
@@ -123,7 +124,7 @@ mod tests {
         queue.begin_probe();
         for rtt in rtts {
             let part = segments / 3.0 / rtts.len() as f64;
-            queue.on_probe(2.0 * part, part, Some(ms(*rtt)), false);
+            queue.on_probe(2.0 * part, part, Some(*rtt as f32 / 1e3), false);
         }
         queue.end_probe(now, ms(40));
     }
@@ -131,7 +132,7 @@ mod tests {
     /// Round trips of 43 ms between probes, where the least is 40 ms.
     fn cruising() -> OwnQueue {
         let mut queue = OwnQueue::default();
-        (0..10).for_each(|_| queue.on_cruise(Some(ms(43))));
+        (0..10).for_each(|_| queue.on_cruise(Some(0.043)));
         queue
     }
 
@@ -152,10 +153,10 @@ mod tests {
         probe(&mut small, at(0), 50.0, &[43]);
         let mut clean = cruising();
         clean.begin_probe();
-        clean.on_probe(95.0, 5.0, Some(ms(43)), false);
+        clean.on_probe(95.0, 5.0, Some(0.043), false);
         clean.end_probe(at(0), ms(40));
         let mut deep = OwnQueue::default();
-        deep.on_cruise(Some(ms(60)));
+        deep.on_cruise(Some(0.06));
         probe(&mut deep, at(0), 90.0, &[60]);
         for queue in [small, clean, deep] {
             assert!(!queue.is_others(at(1)), "{queue:?}");
@@ -166,8 +167,8 @@ mod tests {
     fn what_the_application_limits_is_no_probe() {
         let mut queue = cruising();
         queue.begin_probe();
-        queue.on_probe(60.0, 30.0, Some(ms(43)), false);
-        queue.on_probe(60.0, 30.0, Some(ms(43)), true);
+        queue.on_probe(60.0, 30.0, Some(0.043), false);
+        queue.on_probe(60.0, 30.0, Some(0.043), true);
         queue.end_probe(at(0), ms(40));
         assert!(!queue.is_others(at(1)));
     }

@@ -87,9 +87,10 @@ pub(super) struct Round {
     pub(super) took: Duration,
     times: Times,
     unloaded: Unloaded,
-    /// Shortest round trip of the round before this one, and their mean.
+    /// Shortest round trip of the round before this one.
     least: Option<Duration>,
-    mean: Option<Duration>,
+    /// Seconds that those of the round before this one took in the mean; 0 if there were none.
+    mean: f32,
     /// The round before this one met no empty queue.
     pub(super) has_queue: bool,
     /// The round before this one met an empty queue, and no more of one than the lightest round did.
@@ -119,8 +120,9 @@ impl Round {
     /// than that of the lightest round: jitter alone does the one or the other.
     pub(super) fn end(&mut self, now: Time, min_rtt: Duration) {
         let times = std::mem::take(&mut self.times);
-        (self.least, self.mean) = (times.least, times.mean());
-        let Some((least, mean)) = self.least.zip(self.mean) else {
+        self.least = times.least;
+        self.mean = times.mean().unwrap_or_default().as_secs_f32();
+        let Some((least, mean)) = times.least.zip(times.mean()) else {
             (self.has_queue, self.is_calm) = (false, false);
             return;
         };
@@ -136,9 +138,9 @@ impl Round {
         self.least
     }
 
-    /// Mean round trip of the round before this one.
-    pub(super) const fn mean_rtt(&self) -> Option<Duration> {
-        self.mean
+    /// Seconds that round trips of the round before this one took in the mean, if there were any.
+    pub(super) fn mean_rtt(&self) -> Option<f32> {
+        (self.mean > 0.0).then_some(self.mean)
     }
 
     /// A longer round trip than this is more than jitter makes of the lightest load.
