@@ -21,9 +21,12 @@ impl Register {
     /// After `bytes`, too.
     pub(super) fn update(self, bytes: &[u8]) -> Self {
         #[cfg(target_arch = "x86_64")]
-        if wide::is_there() {
+        if bytes.len() < x86::BLOCK && is_x86_feature_detected!("sse4.2") {
             // SAFETY: the processor has what the function is compiled for, as was just asked.
-            return Self(unsafe { wide::update(self.0, bytes) });
+            return Self(unsafe { x86::short(self.0, bytes) });
+        } else if bytes.len() >= x86::BLOCK && x86::is_wide() {
+            // SAFETY: as above.
+            return Self(unsafe { x86::update(self.0, bytes) });
         }
         self.update_portably(bytes)
     }
@@ -31,12 +34,12 @@ impl Register {
     /// After `bytes`, too, which are appended to `out`.
     pub(super) fn append(self, bytes: &[u8], out: &mut Vec<u8>) -> Self {
         #[cfg(target_arch = "x86_64")]
-        if wide::is_there() {
+        if bytes.len() >= x86::BLOCK && x86::is_wide() {
             // SAFETY: the processor has what the function is compiled for, as was just asked.
-            return Self(unsafe { wide::append(self.0, bytes, out) });
+            return Self(unsafe { x86::append(self.0, bytes, out) });
         }
         out.extend_from_slice(bytes);
-        self.update_portably(bytes)
+        self.update(bytes)
     }
 
     fn update_portably(self, bytes: &[u8]) -> Self {
@@ -46,12 +49,12 @@ impl Register {
     }
 }
 
-/// 64 bytes at a time: AVX-512 and VPCLMULQDQ (Ice Lake, Zen 4 and later).
+/// Short ones by SSE 4.2, others 64 bytes at a time by AVX-512 and VPCLMULQDQ (Ice Lake, Zen 4 and later).
 ///
 /// V. Gopal et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009: 16 bytes
 /// that stand D bits before others are congruent to two products of 96 bits at the others' place, to be added there.
 #[cfg(target_arch = "x86_64")]
-mod wide {
+mod x86 {
     use std::arch::x86_64::{
         __m128i, __m512i, _mm_crc32_u8, _mm_crc32_u64, _mm_cvtsi32_si128, _mm_extract_epi64, _mm_set_epi64x,
         _mm_xor_si128, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_xor_si256,
@@ -62,7 +65,7 @@ mod wide {
     };
     use std::mem::MaybeUninit;
 
-    const BLOCK: usize = 64;
+    pub(super) const BLOCK: usize = 64;
     type Target = MaybeUninit<u8>;
 
     /// Reflected, without its highest term.
@@ -96,21 +99,20 @@ mod wide {
         power
     }
 
-    pub(super) fn is_there() -> bool {
+    /// Whether `update` and `append` may be called.
+    pub(super) fn is_wide() -> bool {
         is_x86_feature_detected!("avx512vbmi2") && is_x86_feature_detected!("vpclmulqdq")
     }
 
+    /// Of at least a block.
     #[target_feature(enable = "avx512vbmi2,vpclmulqdq")]
     pub(super) fn update(register: u32, bytes: &[u8]) -> u32 {
-        if bytes.len() < BLOCK { short(register, bytes) } else { long::<false>(register, bytes, &mut []) }
+        long::<false>(register, bytes, &mut [])
     }
 
+    /// Of at least a block.
     #[target_feature(enable = "avx512vbmi2,vpclmulqdq")]
     pub(super) fn append(register: u32, bytes: &[u8], out: &mut Vec<u8>) -> u32 {
-        if bytes.len() < BLOCK {
-            out.extend_from_slice(bytes);
-            return short(register, bytes);
-        }
         out.reserve(bytes.len());
         let register = long::<true>(register, bytes, &mut out.spare_capacity_mut()[..bytes.len()]);
         // SAFETY: there was room, and `long` has written all of what was appended.
@@ -118,8 +120,9 @@ mod wide {
         register
     }
 
+    /// By eights: for headers.
     #[target_feature(enable = "sse4.2")]
-    fn short(register: u32, bytes: &[u8]) -> u32 {
+    pub(super) fn short(register: u32, bytes: &[u8]) -> u32 {
         let (words, rest) = bytes.as_chunks::<8>();
         let register =
             words.iter().fold(u64::from(register), |r, w| _mm_crc32_u64(r, u64::from_le_bytes(*w)));
