@@ -31,6 +31,8 @@ const SANS_IO: &[&str] = &[
     "src/endpoint/time_wait_table.rs",
     "src/endpoint/timers.rs",
 ];
+/// Outside udp and ffi; docs/design.md says why, "The core's one unsafe file".
+const UNSAFE_IN_THE_CORE: &[&str] = &["src/wire/crc32c.rs"];
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -118,10 +120,10 @@ fn the_core_has_no_clock_no_socket_no_thread_and_no_lock() {
 }
 
 #[test]
-fn unsafe_code_lives_in_udp_and_ffi_only() {
+fn unsafe_code_lives_in_udp_and_ffi_and_one_file_of_the_core() {
     let wrong: Vec<String> = sources("src")
         .into_iter()
-        .filter(|s| !matches!(room(&s.path), "udp" | "ffi"))
+        .filter(|s| !matches!(room(&s.path), "udp" | "ffi") && !UNSAFE_IN_THE_CORE.contains(&s.path.as_str()))
         .filter(|s| without_comments(&s.code).contains("unsafe") || s.code.contains("allow(unsafe_code)"))
         .map(|s| s.path)
         .collect();

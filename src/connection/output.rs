@@ -6,7 +6,8 @@ use super::pmtud::Question;
 use super::{Connection, IntegrityMode, State};
 use crate::time::Time;
 use crate::wire::{
-    Extension, Flags, Integrity, Options, SackBuffer, Segment, SeqNum, Timestamps, ext_flags, renumber, seal,
+    Extension, Flags, Integrity, Options, SackBuffer, Sealing, Segment, SeqNum, Timestamps, ext_flags,
+    renumber,
 };
 
 /// One GSO batch that `poll_transmit` appended to its buffer.
@@ -244,8 +245,9 @@ impl Connection {
         self.trace_sent(&segment);
         let begin = out.len();
         segment.emit_header(out);
-        self.snd.buffer.copy(start, (end - start) as usize, out);
-        seal(&mut out[begin..], self.integrity());
+        let mut sealing = Sealing::begin(&mut out[begin..], self.integrity());
+        self.snd.buffer.read(start, (end - start) as usize, |piece| sealing.append(piece, out));
+        sealing.finish(&mut out[begin..]);
         Batch::ONE
     }
 
@@ -322,8 +324,9 @@ impl Connection {
             let place = out.len();
             out.extend_from_within(begin..begin + header_len);
             renumber(&mut out[place..], self.snd.space.wrap(seq), flags);
-            bytes.read(len as usize, |piece| out.extend_from_slice(piece));
-            seal(&mut out[place..], integrity);
+            let mut sealing = Sealing::begin(&mut out[place..], integrity);
+            bytes.read(len as usize, |piece| sealing.append(piece, out));
+            sealing.finish(&mut out[place..]);
             self.trace_chunk(&out[place..], Reason::New);
         }
         self.snd.on_run_sent(now, run, count as u32);
@@ -354,8 +357,9 @@ impl Connection {
             flags |= Flags::PSH; // SHLD-28: the last byte that there is
         }
         renumber(&mut out[place..], self.snd.space.wrap(chunk.start), flags);
-        self.snd.buffer.copy(chunk.start, len, out);
-        seal(&mut out[place..], integrity);
+        let mut sealing = Sealing::begin(&mut out[place..], integrity);
+        self.snd.buffer.read(chunk.start, len, |piece| sealing.append(piece, out));
+        sealing.finish(&mut out[place..]);
         self.trace_chunk(&out[place..], chunk.reason);
     }
 

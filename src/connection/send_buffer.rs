@@ -49,10 +49,10 @@ impl SendBuffer {
         self.rope.forget(self.first());
     }
 
-    /// Appends the `len` bytes from `seq` to `out`.
-    pub(super) fn copy(&self, seq: u64, len: usize, out: &mut Vec<u8>) {
+    /// Shows the `len` bytes from `seq`, piece by piece.
+    pub(super) fn read(&self, seq: u64, len: usize, show: impl FnMut(&[u8])) {
         debug_assert!(self.first() <= seq && seq + len as u64 <= self.end());
-        self.rope.read(seq, len, |piece| out.extend_from_slice(piece));
+        self.rope.read(seq, len, show);
     }
 
     /// Reads on from `seq`: for what leaves in one piece.
@@ -117,7 +117,7 @@ mod tests {
 
     fn bytes(buffer: &SendBuffer, seq: u64, len: usize) -> Vec<u8> {
         let mut out = Vec::new();
-        buffer.copy(seq, len, &mut out);
+        buffer.read(seq, len, |piece| out.extend_from_slice(piece));
         out
     }
 
