@@ -54,6 +54,12 @@ fn what_a_call_was_to_write_is_defined_however_it_fails() {
 }
 
 #[test]
+fn a_socket_that_its_owner_shuts_down_ends_every_connection_and_nobody_spins() {
+    let program = build(&own("shutdown.c"), &scratch("shutdown"), Link::Static);
+    assert_success(&start(&program, &[]).finish());
+}
+
+#[test]
 fn wrong_use_touches_no_foreign_memory_and_leaks_none() {
     if !is_there("valgrind") {
         eprintln!("valgrind is not there: not tested");

@@ -188,7 +188,7 @@ impl Endpoint {
     /// Waits for events of any connection and appends up to `max` records: how many, 0 if the limit passed.
     ///
     /// # Errors
-    /// `Interrupted`.
+    /// `Interrupted`; `Os` once the socket is of no more use and every connection's end was reported.
     pub fn poll_events(
         &self,
         out: &mut Vec<Event>,
@@ -198,7 +198,8 @@ impl Endpoint {
         let wait = Wait { wanted: Wanted::Events, flag: &self.flag, limit: wait, kind: Kind::Poll };
         let result = self.shared.wait(wait, |core, now| {
             let count = core.mux.poll_events(now, max, out);
-            (count > 0).then_some(Ok(count))
+            let is_cut_off = core.mux.is_cut_off();
+            (count > 0 || is_cut_off).then(|| if count > 0 { Ok(count) } else { Err(CallError::cut_off()) })
         });
         zero_if_late(result)
     }
