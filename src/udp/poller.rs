@@ -360,7 +360,7 @@ mod tests {
     /// What something certain may take where everything is slow.
     const PATIENCE: Duration = Duration::from_secs(30);
     const NOTHING: Ready =
-        Ready { readable: false, writable: false, error: false, timer: false, wake: false };
+        Ready { readable: false, writable: false, error: false, shut_down: false, timer: false, wake: false };
 
     fn poller() -> Poller {
         let local = "127.0.0.1:0".parse().unwrap();
