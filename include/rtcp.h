@@ -256,7 +256,8 @@ typedef enum rtcp_option {
   /**
    * A bound UDP socket to use instead of making one; duplicated, close yours when you like (int, a descriptor; default
    * -1 = make one). For STUN before hole punching, socket activation, SO_MARK, SO_BINDTODEVICE. `host`/`port` of
-   * rtcp_receiver_new() are then NULL and 0.
+   * rtcp_receiver_new() are then NULL and 0. Do not read or write yours meanwhile; shutdown() on it ends every connection
+   * with RTCP_EIO.
    */
   RTCP_OPT_SOCKET = 24,
   /**
