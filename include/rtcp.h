@@ -17,7 +17,8 @@
  *   thread in rtcp_receiver_poll() of the same receiver gets RTCP_ESTATE.
  * - With RTCP_OPT_IO_THREAD 0 nothing moves but inside rtcp_poll(), rtcp_receiver_poll() and calls that wait.
  * - timeout_ms: -1 = no limit, 0 = do not wait. A signal does not end a wait; rtcp_wake() does.
- * - Out arguments are written on success only; a constructor that fails stores 0 in `*out` (but not within a log callback).
+ * - Whatever makes a call fail, from within a log callback too, what it was to write is defined: 0 or NULL in an out argument,
+ *   an empty text from rtcp_get_addr(), zeros in an rtcp_stats. Of an array of records those counted are written, no others.
  * - A call that fails leaves a text that names the address or value at fault: rtcp_last_error_message().
  * - After fork() the child gets RTCP_EFORKED for its parent's handles; rtcp_abort() and rtcp_config_free() still work, and it
  *   may make handles of its own. A log callback may call rtcp_strerror() only.
@@ -255,7 +256,8 @@ typedef enum rtcp_option {
   /**
    * A bound UDP socket to use instead of making one; duplicated, close yours when you like (int, a descriptor; default
    * -1 = make one). For STUN before hole punching, socket activation, SO_MARK, SO_BINDTODEVICE. `host`/`port` of
-   * rtcp_receiver_new() are then NULL and 0.
+   * rtcp_receiver_new() are then NULL and 0. Do not read or write yours meanwhile; shutdown() on it ends every connection
+   * with RTCP_EIO.
    */
   RTCP_OPT_SOCKET = 24,
   /**
@@ -1171,8 +1173,7 @@ int rtcp_get_stats(rtcp_handle h,
 
 /**
  * Sends without a copy: lends memory for the next bytes to send and returns its size, > 0 and at most 64 KiB; rtcp_commit() sends
- * the first `n` of them. Waits like rtcp_send(), but until RTCP_EVENT_WRITABLE holds. On failure `*data` is NULL, or what it was
- * if the handle is not live.
+ * the first `n` of them. Waits like rtcp_send(), but until RTCP_EVENT_WRITABLE holds. On failure `*data` is NULL.
  * The memory belongs to the caller, who may write and read it from any thread, until rtcp_commit() or the handle's end
  * (rtcp_close(), rtcp_abort(), or the rtcp_receiver_poll() after RTCP_EVENT_CLOSED): do not close while it is in use. It is not
  * zeroed. Until the commit rtcp_send() gives RTCP_ESTATE, other threads' sends that wait go on waiting.
@@ -1205,7 +1206,7 @@ int rtcp_commit(rtcp_handle h,
 /**
  * Receives without a copy: lends the next received bytes and returns how many, at most 64 KiB; rtcp_consume() ends the loan and
  * says how many are done with. Waits and returns like rtcp_recv(): 0 = the peer finished, nothing is lent. `*data` is NULL then
- * and on failure, or what it was if the handle is not live. More bytes may have arrived than are lent.
+ * and on failure. More bytes may have arrived than are lent.
  * The bytes stay as they are, readable from any thread, until rtcp_consume() or the handle's end (rtcp_close(), rtcp_abort(), or
  * the rtcp_receiver_poll() after RTCP_EVENT_CLOSED): do not close while they are in use. Until the consume rtcp_recv() gives
  * RTCP_ESTATE, and RTCP_EVENT_READABLE does not hold.

@@ -48,6 +48,18 @@ fn every_wrong_use_has_its_code_linked_statically_and_dynamically() {
 }
 
 #[test]
+fn what_a_call_was_to_write_is_defined_however_it_fails() {
+    let program = build(&own("outs.c"), &scratch("outs"), Link::Static);
+    assert_success(&start(&program, &[]).finish());
+}
+
+#[test]
+fn a_socket_that_its_owner_shuts_down_ends_every_connection_and_nobody_spins() {
+    let program = build(&own("shutdown.c"), &scratch("shutdown"), Link::Static);
+    assert_success(&start(&program, &[]).finish());
+}
+
+#[test]
 fn wrong_use_touches_no_foreign_memory_and_leaks_none() {
     if !is_there("valgrind") {
         eprintln!("valgrind is not there: not tested");

@@ -190,6 +190,12 @@ impl Connection {
         self.after(now);
     }
 
+    /// The end, with [`Error::CutOff`]: nothing can be sent any more. What has arrived can still be read.
+    pub fn cut_off(&mut self, now: Time) {
+        self.fail(Error::CutOff, false);
+        self.after(now);
+    }
+
     /// See [`super::Config::nodelay`].
     pub fn set_nodelay(&mut self, now: Time, nodelay: bool) {
         Arc::make_mut(&mut self.config).nodelay = nodelay;

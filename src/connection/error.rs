@@ -21,6 +21,8 @@ pub enum Error {
     IntegrityRefused,
     /// This side called `abort`.
     Aborted,
+    /// The socket that carries it is of no more use.
+    CutOff,
 }
 
 impl fmt::Display for Error {
@@ -36,6 +38,7 @@ impl fmt::Display for Error {
             Self::IdleTimeout => "nothing came from the peer within the idle limit",
             Self::IntegrityRefused => "the peer does not offer CRC-32C, which this side requires",
             Self::Aborted => "this side aborted the connection",
+            Self::CutOff => "the program has shut down the UDP socket that it gave",
         })
     }
 }

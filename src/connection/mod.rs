@@ -5,7 +5,7 @@
 //!
 //! The path of a byte: [`Connection::write`] copies it into `send_buffer`; `output` asks `chunks` what may
 //! leave and copies it once more, into the datagram; the peer's `input` checks it and puts it into
-//! `receive_buffer`; its ACK comes back through `ack` to `sender`, which keeps the `scoreboard` and lets
+//! `receive_buffer`; its ACK comes back through `ack` to `sender` (`acknowledged`), which keeps the `scoreboard` and lets
 //! `recovery` and [`congestion`] decide what that means.
 
 pub mod congestion;
@@ -14,6 +14,7 @@ pub mod rtt;
 
 mod ack;
 mod ack_policy;
+mod acknowledged;
 mod app;
 mod arrivals;
 mod chunks;

@@ -55,6 +55,13 @@ impl fmt::Display for CallError {
     }
 }
 
+impl CallError {
+    /// The endpoint's socket is of no more use.
+    pub(super) fn cut_off() -> Self {
+        Self::Os(io::ErrorKind::BrokenPipe.into(), Error::CutOff.to_string())
+    }
+}
+
 impl std::error::Error for CallError {}
 
 impl From<OpError> for CallError {
@@ -74,6 +81,7 @@ impl From<ConnectError> for CallError {
             ConnectError::BadAddress => Self::Invalid("the address names no single host and port".to_owned()),
             ConnectError::Closing => Self::State("an earlier connection with that peer has not quite ended"),
             ConnectError::NoPort => Self::State("all inner ports are taken by connections with that peer"),
+            ConnectError::CutOff => Self::cut_off(),
         }
     }
 }

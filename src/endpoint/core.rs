@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use super::CallError;
 use super::expectation::Expectation;
 use super::moderation::Moderation;
 use super::mux::{self, ConnId, Mux, event};
@@ -100,7 +101,7 @@ impl Wanted {
             Self::Acked { id, bytes } => mux
                 .connection(id)
                 .is_none_or(|connection| connection.end().is_some() || is_flushed(connection, bytes)),
-            Self::Events => mux.has_events(),
+            Self::Events => mux.has_events() || mux.is_cut_off(),
             Self::Silence => mux.connections() == 0,
         }
     }
@@ -180,6 +181,8 @@ pub(super) struct Core {
     /// Made but not yet sent, with places in `out`.
     unsent: Vec<(mux::Transmit, usize)>,
     blocked: bool,
+    /// No datagram will leave any more.
+    is_shut_down: bool,
     receive_again: bool,
 }
 
@@ -211,6 +214,7 @@ impl Core {
             out: Vec::new(),
             unsent: Vec::new(),
             blocked: false,
+            is_shut_down: false,
             receive_again: false,
         }
     }
@@ -235,13 +239,16 @@ impl Core {
 
     /// What the poller found, and every deadline that has come.
     pub(super) fn handle(&mut self, now: Time, ready: Ready, socket: &UdpSocket, signals: &Signals) {
+        if ready.shut_down && !self.mux.is_cut_off() {
+            self.cut_off(now, signals);
+        }
         if ready.error {
             self.handle_errors(now, socket);
         }
         if ready.readable || self.receive_again {
             self.receive(now, socket);
         }
-        if ready.writable && self.blocked {
+        if ready.writable && self.blocked && !self.mux.is_cut_off() {
             self.blocked = false;
             warn_of(signals.poller.watch_socket(Interest::Read));
         }
@@ -319,7 +326,7 @@ impl Core {
         let fill = if socket.backend() == Backend::Offload { FILL } else { FILL_SINGLY };
         for _ in 0..TURNS {
             if self.blocked || !self.send_made(socket, signals) {
-                return;
+                break;
             }
             self.out.clear();
             while self.out.len() < fill {
@@ -328,9 +335,20 @@ impl Core {
                 self.unsent.push((transmit, begin));
             }
             if self.unsent.is_empty() {
-                return;
+                break;
             }
         }
+        if self.is_shut_down && !self.mux.is_cut_off() {
+            self.cut_off(now, signals);
+        }
+    }
+
+    /// The socket is not ours alone, and was shut down. It would be ready for ever: nobody looks at it again.
+    fn cut_off(&mut self, now: Time, signals: &Signals) {
+        log::error!("{}", CallError::cut_off());
+        warn_of(signals.poller.watch_socket(Interest::Nothing));
+        (self.blocked, self.receive_again) = (true, false);
+        self.mux.cut_off(now);
     }
 
     /// True if everything has left.
@@ -352,6 +370,10 @@ impl Core {
                 Ok(count) => gone += count,
                 Err(error) if error.would_block() => {
                     self.blocked = true;
+                    break;
+                }
+                Err(error) if error.is_shut_down() => {
+                    (self.is_shut_down, self.blocked) = (true, true);
                     break;
                 }
                 // As good as lost on the way: recovery, or path-MTU search, deals with it.
@@ -448,7 +470,7 @@ impl Core {
 
     /// Whether a record or a condition waits for the application, or the end of its polls.
     pub(super) fn has_news(&self, signals: &Signals) -> bool {
-        self.mux.has_events() || signals.own.is_set() || self.is_closing
+        self.mux.has_events() || self.mux.is_cut_off() || signals.own.is_set() || self.is_closing
     }
 }
 

@@ -188,7 +188,7 @@ impl Endpoint {
     /// Waits for events of any connection and appends up to `max` records: how many, 0 if the limit passed.
     ///
     /// # Errors
-    /// `Interrupted`.
+    /// `Interrupted`; `Os` once the socket is of no more use and every connection's end was reported.
     pub fn poll_events(
         &self,
         out: &mut Vec<Event>,
@@ -198,7 +198,8 @@ impl Endpoint {
         let wait = Wait { wanted: Wanted::Events, flag: &self.flag, limit: wait, kind: Kind::Poll };
         let result = self.shared.wait(wait, |core, now| {
             let count = core.mux.poll_events(now, max, out);
-            (count > 0).then_some(Ok(count))
+            let is_cut_off = core.mux.is_cut_off();
+            (count > 0 || is_cut_off).then(|| if count > 0 { Ok(count) } else { Err(CallError::cut_off()) })
         });
         zero_if_late(result)
     }
@@ -210,6 +211,7 @@ impl Endpoint {
         if core.is_closing {
             return Err(CallError::NotFound);
         }
+        self.shared.help(&mut core);
         let count = core.mux.poll_events(udp::now(), max, out);
         self.shared.leave(core);
         Ok(count)
@@ -299,10 +301,7 @@ impl Endpoint {
     pub fn stats(&self, id: Option<ConnId>) -> Result<(Stats, usize), CallError> {
         match id {
             Some(id) => Ok((self.with(id, |connection| connection.stats())?, 1)),
-            None => {
-                let core = self.shared.lock()?;
-                Ok((core.mux.stats(), core.mux.connections()))
-            }
+            None => self.ask(|core| (core.mux.stats(), core.mux.connections())),
         }
     }
 
@@ -323,7 +322,7 @@ impl Endpoint {
     /// # Errors
     /// `NotFound`.
     pub fn peer_addr(&self, id: ConnId) -> Result<SocketAddr, CallError> {
-        self.shared.lock()?.mux.peer_addr(id).ok_or(CallError::NotFound)
+        self.ask(|core| core.mux.peer_addr(id))?.ok_or(CallError::NotFound)
     }
 
     /// Changes a setting of a live connection.
@@ -343,9 +342,7 @@ impl Endpoint {
 
     /// Changes the limit on accepted connections.
     pub fn set_max_clients(&self, max: usize) {
-        if let Ok(mut core) = self.shared.lock() {
-            core.mux.set_max_clients(max);
-        }
+        let _ = self.ask(|core| core.mux.set_max_clients(max));
     }
 
     /// Attaches a number that comes back in the connection's events.
@@ -353,7 +350,7 @@ impl Endpoint {
     /// # Errors
     /// `NotFound`.
     pub fn set_user_data(&self, id: ConnId, user_data: usize) -> Result<(), CallError> {
-        Ok(self.shared.lock()?.mux.set_user_data(id, user_data)?)
+        Ok(self.ask(|core| core.mux.set_user_data(id, user_data))??)
     }
 
     /// A change that never waits, made known to those who wait.
@@ -363,6 +360,7 @@ impl Endpoint {
     ) -> Result<R, CallError> {
         let _alarm = Alarm(&self.shared);
         let mut core = self.open()?;
+        self.shared.help(&mut core);
         let result = call(&mut core, udp::now());
         self.shared.leave(core);
         Ok(result?)
@@ -375,7 +373,7 @@ impl Endpoint {
     }
 
     fn with<R>(&self, id: ConnId, question: impl FnOnce(View<'_>) -> R) -> Result<R, CallError> {
-        self.shared.lock()?.mux.connection(id).map(question).ok_or(CallError::NotFound)
+        self.ask(|core| core.mux.connection(id).map(question))?.ok_or(CallError::NotFound)
     }
 
     pub(super) fn wait<R>(

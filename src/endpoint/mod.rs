@@ -24,6 +24,7 @@ mod loans;
 mod moderation;
 pub mod mux;
 mod open;
+mod passing;
 mod presence;
 mod seat;
 mod secrets;

@@ -1,6 +1,7 @@
 //! Making endpoints: sockets, names, the I/O thread.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::{fmt, io};
 
@@ -172,6 +173,7 @@ impl Endpoint {
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
             io_thread: OnceLock::new(),
+            knocks: AtomicBool::new(false),
             socket,
             signals: Arc::new(signals),
             _sockets: sockets,

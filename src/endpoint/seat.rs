@@ -13,6 +13,7 @@
 //!            +--------------------+   <--- next arrival ---+  if somebody waits, or keeps coming
 //! ```
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -32,6 +33,9 @@ pub(super) struct Shared {
     pub(super) io_thread: OnceLock<Thread>,
     pub(super) socket: Arc<UdpSocket>,
     pub(super) signals: Arc<Signals>,
+    /// Whoever has the seat waits for the lock, which threads that take it again and again could keep from it for tens
+    /// of milliseconds.
+    pub(super) knocks: AtomicBool,
     /// All that share the address: the kernel's steering counts them, so none may be closed before the last.
     pub(super) _sockets: Arc<[Arc<UdpSocket>]>,
 }
@@ -119,6 +123,7 @@ impl Shared {
     /// A thread that keeps coming for what is already here drives in passing: what it finds next is in its
     /// cache then, and no second thread competes with it for the lock and a processor.
     fn glance<'a>(&'a self, mut core: Guard<'a>, wait: &Wait<'_>) -> Result<Guard<'a>, CallError> {
+        self.help(&mut core);
         // Who watches the descriptor may go to sleep on it without a word.
         if core.io_thread == IoThread::None || core.descriptor_used {
             return Ok(core);
@@ -227,7 +232,7 @@ impl Shared {
         if let Some(nap) = core.moderation.nap() {
             drop(core);
             let ready = self.signals.poller.nap(within(nap));
-            core = self.lock()?;
+            core = self.knock()?;
             if !ready.as_ref().is_ok_and(|ready| ready.readable) {
                 core.moderation.on_vain_nap();
             }
@@ -245,7 +250,7 @@ impl Shared {
         drop(core);
         let now = if watch.is_some() { udp::now() } else { now };
         let ready = self.sleep_on_socket(until.map(|until| until - now), until);
-        Ok((self.lock()?, ready))
+        Ok((self.knock()?, ready))
     }
 
     /// Looks for an answer until `end`, and lets others run before each look: the peer may wait for this very processor.

@@ -2,6 +2,7 @@
 
 mod closing;
 mod marks;
+mod passing;
 mod shards;
 mod threads;
 mod waking;

@@ -324,11 +324,12 @@ pub unsafe extern "C" fn rtcp_config_get_int(
     option: c_int,
     value: *mut i64,
 ) -> c_int {
+    // SAFETY: this function's contract is holding's contract.
+    let value = unsafe { Out::holding(value, 0) };
     guard("rtcp_config_get_int", || {
         // SAFETY: this function's contract is shared's contract.
         let settings = lock(unsafe { shared(cfg) }?);
-        // SAFETY: this function's contract is required's contract.
-        let value = unsafe { Out::required(value, "value") }?;
+        value.require("value")?;
         let row = option::find(option)?;
         row.int_bounds()?;
         value.set(settings.int(row.option));
@@ -352,11 +353,12 @@ pub unsafe extern "C" fn rtcp_option_bounds(
     max: *mut i64,
     def: *mut i64,
 ) -> c_int {
+    // SAFETY: this function's contract is holding's contract.
+    let places = [min, max, def].map(|place| unsafe { Out::holding(place, 0) });
     guard("rtcp_option_bounds", || {
-        let bounds = option::find(option)?.int_bounds()?;
-        for (place, value) in [(min, bounds.0), (max, bounds.1), (def, bounds.2)] {
-            // SAFETY: this function's contract is optional's contract.
-            unsafe { Out::optional(place) }.set(value);
+        let (min, max, default) = option::find(option)?.int_bounds()?;
+        for (place, value) in places.iter().zip([min, max, default]) {
+            place.set(value);
         }
         Ok(RTCP_OK as c_int)
     })

@@ -78,6 +78,7 @@ pub(super) fn code_of(error: connection::Error) -> rtcp_error {
         | connection::Error::IdleTimeout => RTCP_EPEERTIMEOUT,
         connection::Error::IntegrityRefused => RTCP_EPROTO,
         connection::Error::Aborted => RTCP_ECONNABORTED,
+        connection::Error::CutOff => RTCP_EIO,
     }
 }
 

@@ -54,6 +54,8 @@ fn state_of(phase: Phase) -> rtcp_state {
 /// `buf` is NULL or writable for `len` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rtcp_get_addr(h: rtcp_handle, peer: c_int, buf: *mut c_char, len: usize) -> c_int {
+    // SAFETY: this function's contract is copy_text's contract.
+    unsafe { raw::copy_text(buf, len, "") };
     on_handle("rtcp_get_addr", h, |live| {
         let address = match peer {
             0 => live.shards().local_addr(),

@@ -63,8 +63,7 @@ fn count(bytes: usize) -> Result<rtcp_ssize, Failure> {
 }
 
 /// Sends without a copy: lends memory for the next bytes to send and returns its size, > 0 and at most 64 KiB; rtcp_commit() sends
-/// the first `n` of them. Waits like rtcp_send(), but until RTCP_EVENT_WRITABLE holds. On failure `*data` is NULL, or what it was
-/// if the handle is not live.
+/// the first `n` of them. Waits like rtcp_send(), but until RTCP_EVENT_WRITABLE holds. On failure `*data` is NULL.
 /// The memory belongs to the caller, who may write and read it from any thread, until rtcp_commit() or the handle's end
 /// (rtcp_close(), rtcp_abort(), or the rtcp_receiver_poll() after RTCP_EVENT_CLOSED): do not close while it is in use. It is not
 /// zeroed. Until the commit rtcp_send() gives RTCP_ESTATE, other threads' sends that wait go on waiting.
@@ -79,10 +78,10 @@ fn count(bytes: usize) -> Result<rtcp_ssize, Failure> {
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn rtcp_reserve(h: rtcp_handle, data: *mut *mut c_void) -> rtcp_ssize {
+    // SAFETY: this function's contract is holding's contract.
+    let out = unsafe { Out::holding(data, ptr::null_mut()) };
     on_handle("rtcp_reserve", h, |live| {
-        // SAFETY: this function's contract is required's contract.
-        let out = unsafe { Out::required(data, "data") }?;
-        out.set(ptr::null_mut());
+        out.require("data")?;
         let id = live.connection()?;
         live.loans.refuse_send()?;
         let loan = live.endpoint().reserve(id, live.io_wait())?;
@@ -114,7 +113,7 @@ pub extern "C" fn rtcp_commit(h: rtcp_handle, n: usize) -> c_int {
 
 /// Receives without a copy: lends the next received bytes and returns how many, at most 64 KiB; rtcp_consume() ends the loan and
 /// says how many are done with. Waits and returns like rtcp_recv(): 0 = the peer finished, nothing is lent. `*data` is NULL then
-/// and on failure, or what it was if the handle is not live. More bytes may have arrived than are lent.
+/// and on failure. More bytes may have arrived than are lent.
 /// The bytes stay as they are, readable from any thread, until rtcp_consume() or the handle's end (rtcp_close(), rtcp_abort(), or
 /// the rtcp_receiver_poll() after RTCP_EVENT_CLOSED): do not close while they are in use. Until the consume rtcp_recv() gives
 /// RTCP_ESTATE, and RTCP_EVENT_READABLE does not hold.
@@ -129,10 +128,10 @@ pub extern "C" fn rtcp_commit(h: rtcp_handle, n: usize) -> c_int {
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn rtcp_peek(h: rtcp_handle, data: *mut *const c_void) -> rtcp_ssize {
+    // SAFETY: this function's contract is holding's contract.
+    let out = unsafe { Out::holding(data, ptr::null()) };
     on_handle("rtcp_peek", h, |live| {
-        // SAFETY: this function's contract is required's contract.
-        let out = unsafe { Out::required(data, "data") }?;
-        out.set(ptr::null());
+        out.require("data")?;
         let id = live.connection()?;
         live.loans.refuse_recv()?;
         let Some(loan) = live.endpoint().peek(id, live.io_wait())? else { return Ok(0) };

@@ -17,7 +17,8 @@
  *   thread in rtcp_receiver_poll() of the same receiver gets RTCP_ESTATE.
  * - With RTCP_OPT_IO_THREAD 0 nothing moves but inside rtcp_poll(), rtcp_receiver_poll() and calls that wait.
  * - timeout_ms: -1 = no limit, 0 = do not wait. A signal does not end a wait; rtcp_wake() does.
- * - Out arguments are written on success only; a constructor that fails stores 0 in `*out` (but not within a log callback).
+ * - Whatever makes a call fail, from within a log callback too, what it was to write is defined: 0 or NULL in an out argument,
+ *   an empty text from rtcp_get_addr(), zeros in an rtcp_stats. Of an array of records those counted are written, no others.
  * - A call that fails leaves a text that names the address or value at fault: rtcp_last_error_message().
  * - After fork() the child gets RTCP_EFORKED for its parent's handles; rtcp_abort() and rtcp_config_free() still work, and it
  *   may make handles of its own. A log callback may call rtcp_strerror() only.

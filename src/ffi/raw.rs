@@ -10,29 +10,29 @@ use std::slice;
 
 use super::error::Failure;
 
-/// A place in the caller's memory that is written on success only.
+/// A place in the caller's memory for an answer. Made before the call's guard, so that it is defined however the
+/// call fails.
 pub(super) struct Out<T>(*mut T);
 
 impl<T: Copy> Out<T> {
-    /// A place that must be there: null is RTCP_EINVAL.
+    /// A place, which may be missing, that holds `nothing` until it is set.
     ///
     /// # Safety
     /// `place` is null, or writable for one `T` until the `Out` is dropped.
-    pub(super) unsafe fn required(place: *mut T, name: &str) -> Result<Self, Failure> {
-        if place.is_null() { Err(null(name)) } else { Ok(Self(place)) }
+    pub(super) unsafe fn holding(place: *mut T, nothing: T) -> Self {
+        let out = Self(place);
+        out.set(nothing);
+        out
     }
 
-    /// A place that may be missing.
-    ///
-    /// # Safety
-    /// As [`Out::required`].
-    pub(super) unsafe fn optional(place: *mut T) -> Self {
-        Self(place)
+    /// RTCP_EINVAL if the place is missing.
+    pub(super) fn require(&self, name: &str) -> Result<(), Failure> {
+        if self.0.is_null() { Err(null(name)) } else { Ok(()) }
     }
 
     pub(super) fn set(&self, value: T) {
         if !self.0.is_null() {
-            // SAFETY: not null, so the constructor's caller vouches for it.
+            // SAFETY: not null, so the caller of holding() vouches for it.
             unsafe { self.0.write_unaligned(value) };
         }
     }

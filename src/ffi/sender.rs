@@ -26,10 +26,10 @@ pub(super) unsafe fn construct(
     out: *mut rtcp_handle,
     body: impl FnOnce() -> Result<rtcp_handle, Failure>,
 ) -> c_int {
+    // SAFETY: this function's contract is holding's contract.
+    let out = unsafe { Out::holding(out, 0) };
     guard(call, || {
-        // SAFETY: this function's contract is required's contract.
-        let out = unsafe { Out::required(out, "out") }?;
-        out.set(0);
+        out.require("out")?;
         out.set(body()?);
         Ok(RTCP_OK as c_int)
     })

@@ -30,7 +30,7 @@ const SIZE_MAX: usize = 4096;
 /// `out` is NULL or writable for `size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rtcp_get_stats(h: rtcp_handle, out: *mut rtcp_stats, size: usize) -> c_int {
-    on_handle("rtcp_get_stats", h, |live| {
+    let code = on_handle("rtcp_get_stats", h, |live| {
         if out.is_null() {
             return Err(Failure::invalid("out is NULL"));
         }
@@ -50,7 +50,12 @@ pub unsafe extern "C" fn rtcp_get_stats(h: rtcp_handle, out: *mut rtcp_stats, si
         // SAFETY: not null; this function's contract is copy_sized's contract; u64 fields alone have no padding.
         unsafe { raw::copy_sized(out, size, &stats) };
         Ok(RTCP_OK as c_int)
-    })
+    });
+    if code < 0 && !out.is_null() && size <= SIZE_MAX {
+        // SAFETY: not null; this function's contract is copy_sized's contract; u64 fields alone have no padding.
+        unsafe { raw::copy_sized(out, size, &rtcp_stats::default()) };
+    }
+    code
 }
 
 impl From<&Stats> for rtcp_stats {

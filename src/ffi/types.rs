@@ -130,7 +130,8 @@ pub enum rtcp_option {
     RTCP_OPT_USER_TIMEOUT_MS = 23,
     /// A bound UDP socket to use instead of making one; duplicated, close yours when you like (int, a descriptor; default
     /// -1 = make one). For STUN before hole punching, socket activation, SO_MARK, SO_BINDTODEVICE. `host`/`port` of
-    /// rtcp_receiver_new() are then NULL and 0.
+    /// rtcp_receiver_new() are then NULL and 0. Do not read or write yours meanwhile; shutdown() on it ends every connection
+    /// with RTCP_EIO.
     RTCP_OPT_SOCKET = 24,
     /// 1 (default) = small writes leave at once; 0 = Nagle's algorithm, which holds a small write back while others are not yet
     /// acknowledged (RFC 9293 3.7.4; int, 0 or 1; rtcp_set_int() changes it at any time).

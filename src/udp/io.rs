@@ -69,6 +69,12 @@ impl SendError {
         self.source.kind() == io::ErrorKind::WouldBlock
     }
 
+    /// The socket was shut down for sending: no datagram will ever leave.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.source.kind() == io::ErrorKind::BrokenPipe
+    }
+
     /// The datagram is larger than the interface's MTU, or than UDP can carry.
     #[must_use]
     pub fn is_too_big(&self) -> bool {

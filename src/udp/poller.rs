@@ -21,6 +21,8 @@ pub struct Ready {
     pub writable: bool,
     /// ICMP errors wait. Until [`UdpSocket::poll_error`] has answered `None` each wait returns at once.
     pub error: bool,
+    /// The socket was shut down for receiving, by whoever has it too, and is ready for ever: stop watching it.
+    pub shut_down: bool,
     /// The deadline of [`Poller::arm`] has come, or an earlier one that it left in place.
     pub timer: bool,
     /// Somebody woke us; stays until [`Poller::clear_wake`].
@@ -42,8 +44,8 @@ impl Interest {
     const fn events(self) -> libc::c_short {
         match self {
             Self::Nothing => 0,
-            Self::Read => libc::POLLIN,
-            Self::ReadWrite => libc::POLLIN | libc::POLLOUT,
+            Self::Read => libc::POLLIN | libc::POLLRDHUP,
+            Self::ReadWrite => libc::POLLIN | libc::POLLRDHUP | libc::POLLOUT,
         }
     }
 }
@@ -133,7 +135,8 @@ impl Poller {
         Ok(Ready {
             readable: socket & libc::POLLIN != 0,
             writable: socket & libc::POLLOUT != 0,
-            error: socket & (libc::POLLERR | libc::POLLHUP) != 0,
+            error: socket & libc::POLLERR != 0,
+            shut_down: socket & (libc::POLLHUP | libc::POLLRDHUP) != 0,
             timer: timer != 0,
             wake: wake != 0,
         })
@@ -357,7 +360,7 @@ mod tests {
     /// What something certain may take where everything is slow.
     const PATIENCE: Duration = Duration::from_secs(30);
     const NOTHING: Ready =
-        Ready { readable: false, writable: false, error: false, timer: false, wake: false };
+        Ready { readable: false, writable: false, error: false, shut_down: false, timer: false, wake: false };
 
     fn poller() -> Poller {
         let local = "127.0.0.1:0".parse().unwrap();

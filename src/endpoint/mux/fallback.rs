@@ -55,7 +55,9 @@ impl Mux {
         let Some(slot) = self.slots.get_mut(id) else { return };
         let answered = slot.view().is_established();
         let failure = match slot.view().end() {
-            Some(End::Failed(error)) if !answered && error != Error::Aborted => error,
+            Some(End::Failed(error)) if !answered && !matches!(error, Error::Aborted | Error::CutOff) => {
+                error
+            }
             None if !answered => return,
             _ => {
                 slot.fallback = None;

@@ -5,6 +5,7 @@
 //! a table that is allocated once.
 
 mod arrival;
+mod cut_off;
 mod events;
 mod fallback;
 mod handshake;
@@ -84,6 +85,8 @@ pub struct Mux {
     past: Stats,
     /// What happens to each connection, if somebody wants to know.
     tracing: Option<Box<Tracing>>,
+    /// The socket is of no more use.
+    is_cut_off: bool,
 }
 
 impl Mux {
@@ -117,6 +120,7 @@ impl Mux {
             rested: 0,
             past: Stats::default(),
             tracing: None,
+            is_cut_off: false,
             secrets,
             shared: Arc::new(config.connection.clone()),
             config,
@@ -133,6 +137,9 @@ impl Mux {
         peer: SocketAddr,
         options: ConnectOptions,
     ) -> Result<(ConnId, bool), ConnectError> {
+        if self.is_cut_off {
+            return Err(ConnectError::CutOff);
+        }
         let peer = canonical(peer);
         let or = |port: u16, default: u16| if port == 0 { default } else { port };
         let peer_port = or(or(options.remote_tcp_port, self.config.remote_tcp_port), peer.port());

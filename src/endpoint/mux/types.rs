@@ -49,6 +49,8 @@ pub enum ConnectError {
     Closing,
     /// Every inner port is taken by a connection with that peer.
     NoPort,
+    /// There is no socket any more.
+    CutOff,
 }
 
 /// Why a call on a connection did nothing.
