@@ -125,7 +125,7 @@ impl Sender {
             newly_acked: delivery.bytes,
             newly_lost: all.lost,
             newly_corrupt: all.corrupt,
-            acked_sent_at: delivery.rated.map_or(Time::ZERO, |sent| sent.sent_at),
+            acked_sent_at: delivery.latest.map_or(Time::ZERO, |(_, sent_at)| sent_at),
             watched: self.board.take_watched(),
             settled: self.board.oldest_outstanding().map_or(now, |sent| sent.sent_at),
             prior_in_flight,

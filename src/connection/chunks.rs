@@ -74,16 +74,12 @@ impl Sender {
     }
 
     fn new_chunk(&mut self, now: Time, nodelay: bool) -> Option<Chunk> {
-        let chunk = self.sendable()?;
+        let chunk = self.sendable().filter(|chunk| self.is_worth_sending(*chunk))?;
         let len = chunk.end - chunk.start;
         let is_small = len < self.size.payload() as u64;
         let is_last = chunk.end == self.end();
         // Nagle (RFC 9293 3.7.4): a small segment waits while anything is unacknowledged.
         if is_small && is_last && !nodelay && !self.fin_queued && self.una < self.nxt {
-            return None;
-        }
-        // Sender's silly-window avoidance (RFC 9293 3.8.6.2.1): a piece cut by the window must be worth it.
-        if is_small && !is_last && len < self.max_wnd / 2 && self.una < self.nxt {
             return None;
         }
         if !self.may_send(len) {
@@ -109,6 +105,20 @@ impl Sender {
             end += 1; // the FIN takes no room in the peer's buffer
         }
         (end > self.nxt).then_some(Chunk { start: self.nxt, end, reason: Reason::New })
+    }
+
+    /// Sender's silly-window avoidance (RFC 9293 3.8.6.2.1): a piece cut by the window must be worth it.
+    fn is_worth_sending(&self, chunk: Chunk) -> bool {
+        let len = chunk.end - chunk.start;
+        len >= self.size.payload() as u64
+            || chunk.end == self.end()
+            || len >= self.max_wnd / 2
+            || self.una == self.nxt
+    }
+
+    /// Bytes wait, and the peer's window has no room for them.
+    pub(super) fn is_held_by_window(&self) -> bool {
+        self.nxt < self.end() && !self.sendable().is_some_and(|chunk| self.is_worth_sending(chunk))
     }
 
     fn copy_chunk(&mut self, now: Time) -> Option<Chunk> {
@@ -165,9 +175,11 @@ impl Sender {
         self.cc.on_sent(now, len, self.board.in_flight());
     }
 
-    /// All that could be sent was sent: the application limits the flight if the window does not.
+    /// All that could be sent was sent: the application limits the flight if the congestion window does not, or the
+    /// peer does, whose window may be full for round trips behind a hole.
     pub(super) fn note_drained(&mut self) {
-        if !self.cwnd_limited && self.nxt == self.end() && !self.board.has_lost() {
+        let is_held = self.is_held_by_window() && 2 * self.board.in_flight() < self.cc.cwnd();
+        if !self.cwnd_limited && (self.nxt == self.end() || is_held) && !self.board.has_lost() {
             self.board.set_app_limited();
         }
     }

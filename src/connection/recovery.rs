@@ -370,7 +370,7 @@ impl Sender {
         u32::try_from(bytes / packet(self.size.payload() as u64)).unwrap_or(u32::MAX).max(1)
     }
 
-    /// When the next copy of a last segment is due: with nothing new to send, a lossy path and a flight
+    /// When the next copy of a last segment is due: with nothing new to send or no room for it, a lossy path and a flight
     /// within the initial window, each last segment is sent as often per round trip as its loss is worth.
     /// (Deviates from RFC 6298 5.4, one retransmission per timeout.)
     pub(super) fn copy_due(&self) -> Option<Time> {
@@ -379,8 +379,8 @@ impl Sender {
         if copies < 2
             || outstanding == 0
             || self.liveness.asks_alone()
-            || self.nxt < self.end()
-            || self.board.undelivered() > self.initial_window()
+            || self.nxt < self.end() && !self.is_held_by_window()
+            || self.board.undelivered() > 2 * self.initial_window()
         {
             return None;
         }

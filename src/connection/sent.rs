@@ -103,8 +103,11 @@ pub(super) struct Delivery {
     pub(super) reordered: bool,
     /// Earliest send time among newly delivered segments that were sent once only.
     pub(super) original_sent_at: Option<Time>,
-    /// The record for the rate sample: newest by transmission.
+    /// The record for the rate sample: newest by transmission, ambiguous ones left out. An original that is late
+    /// would pass for the retransmission that has just left, and end a round trip that has just begun.
     pub(super) rated: Option<Sent>,
+    /// Number of the newest transmission of all, and when it left.
+    pub(super) latest: Option<(u64, Time)>,
 }
 
 impl Delivery {
@@ -124,6 +127,7 @@ impl Delivery {
             reordered: false,
             original_sent_at: None,
             rated: None,
+            latest: None,
         }
     }
 
@@ -166,9 +170,12 @@ impl Delivery {
         self.segments += count as u64;
         self.reordered |= first.end < self.highest_before;
         self.original_sent_at = Some(sent_at);
+        if self.latest.is_none_or(|(id, _)| newest.transmission > id) {
+            self.latest = Some((newest.transmission, newest.sent_at));
+            self.rtt = Some(self.now - newest.sent_at);
+        }
         if self.rated.is_none_or(|r| newest.transmission > r.transmission) {
             self.rated = Some(*newest);
-            self.rtt = Some(self.now - newest.sent_at);
         }
         if self.newest.is_none_or(|n| newest.transmission > n.transmission) {
             self.newest = Some(*newest);
@@ -186,8 +193,11 @@ impl Delivery {
             self.original_sent_at = Some(self.original_sent_at.map_or(sent.sent_at, |t| t.min(sent.sent_at)));
         }
         let is_ambiguous = self.is_ambiguous(sent);
-        if self.rated.is_none_or(|r| sent.transmission > r.transmission) {
+        if !is_ambiguous && self.rated.is_none_or(|r| sent.transmission > r.transmission) {
             self.rated = Some(*sent);
+        }
+        if self.latest.is_none_or(|(id, _)| sent.transmission > id) {
+            self.latest = Some((sent.transmission, sent.sent_at));
             // The ACK is its; those sent before tell no round trip: an outage may have taken their own ACKs.
             let is_known = !is_ambiguous && (sent.transmissions == 1 || self.echo_ms.is_some());
             self.rtt = is_known.then(|| self.now - sent.sent_at);

@@ -351,3 +351,22 @@ fn what_a_probe_took_for_lost_of_a_short_opening_is_taken_back_when_the_answer_w
     solo.gets(&Segment { ack: solo.una(MSS as i64), ..left });
     assert!(!solo.conn.snd.loss_rate.is_heavy(), "{:?}", solo.conn.snd.loss_rate);
 }
+
+/// Behind a hole the peer's window fills. Nothing new may leave, so the path is as idle as at the end of the stream: the
+/// hole's retransmission, lost at half loss as often as not, is not worth waiting a timeout for each time.
+#[test]
+fn a_hole_behind_which_the_window_is_full_is_sent_redundantly_on_a_lossy_path() {
+    let mut solo = Solo::client(&Config::default(), Peer::Extension);
+    solo.conn.snd.loss_rate.on_delivered(32);
+    solo.conn.snd.loss_rate.on_lost(32);
+    solo.conn.write(solo.now, &[7; 100_000]).unwrap();
+    let narrow = Segment { window: 5 * 1200 >> 7, ack: solo.una(0), ..solo.segment() };
+    let flight = solo.gets(&narrow);
+    assert!(solo.conn.snd.is_held_by_window() && !flight.is_empty(), "{}", solo.conn.snd.nxt);
+    let sent = solo.run(ms(100)).len();
+    assert!(sent >= 10, "{sent} in five round trips, where a timer alone sends 2");
+    // With room for more, what is new comes first.
+    let wide = Segment { ack: solo.una(0), ..solo.segment() };
+    solo.gets(&wide);
+    assert!(!solo.conn.snd.is_held_by_window() && solo.conn.snd.copy_due().is_none());
+}

@@ -279,3 +279,26 @@ fn a_retransmission_beyond_a_hole_is_known_by_the_time_it_took() {
         assert_eq!(delivery.rtt, None, "Karn: perhaps it was the first one that took longer");
     }
 }
+
+/// It passed for the retransmission that had just left: round trips of 2 ms, and a bandwidth three times that of a
+/// link that loses half.
+#[test]
+fn a_late_original_is_no_sample_of_the_delivery_rate() {
+    for (answered_after, is_rated) in [(2, false), (25, true)] {
+        let sent_at = Time::from_nanos(1_000_000_000);
+        let mut board = Scoreboard::default();
+        (0..3).for_each(|i| board.on_sent(1 + i * 100, 101 + i * 100, sent_at));
+        board.mark_outstanding_lost(201);
+        let again = sent_at + ms(30);
+        board.on_retransmitted(201, again);
+        let mut delivery = board.delivery(again + ms(answered_after), ms(20), None);
+        board.sack(201, 301, &mut delivery);
+        assert_eq!(delivery.bytes, 100);
+        assert_eq!(!board.rate_sample(&delivery).interval.is_zero(), is_rated, "{answered_after} ms");
+        assert_eq!(
+            delivery.latest.map(|(_, at)| at),
+            Some(again),
+            "what was sent before is settled all the same"
+        );
+    }
+}

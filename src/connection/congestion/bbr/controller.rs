@@ -48,7 +48,10 @@ impl Controller for Bbr {
         self.saved_cwnd = self.saved_cwnd.max(self.cwnd);
         self.has_timed_out = true;
         self.cwnd = CWND_MIN * self.mss;
-        self.floor.abandon(now);
+        // A small flight that is lost by chance is a sample like another; a large one tells of a dead path.
+        if !self.is_small() {
+            self.floor.interrupt(now);
+        }
     }
 
     fn on_spurious(&mut self, now: Time) {
@@ -56,7 +59,7 @@ impl Controller for Bbr {
         self.saved_cwnd = 0.0;
         self.has_timed_out = false;
         self.bounds.acquit();
-        self.floor.abandon(now);
+        self.floor.interrupt(now);
     }
 
     fn on_path_restored(&mut self, now: Time) {
@@ -64,7 +67,9 @@ impl Controller for Bbr {
         self.cwnd = self.cwnd.max(self.saved_cwnd);
         self.saved_cwnd = 0.0;
         self.has_timed_out = false;
-        self.floor.abandon(now);
+        if !self.is_small() {
+            self.floor.abandon(now);
+        }
     }
 
     fn on_idle_restart(&mut self, now: Time, _idle: Duration, _rto: Duration) {

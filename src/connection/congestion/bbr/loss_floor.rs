@@ -124,6 +124,8 @@ pub(super) struct Seen {
     pub(super) no_queue: bool,
     /// Its round trip was longer than those of the lightest load are in the mean.
     pub(super) is_loaded: bool,
+    /// A probe's losses are among them.
+    pub(super) is_probed: bool,
 }
 
 /// The state of the experiment.
@@ -308,9 +310,9 @@ impl LossFloor {
         self.dispersion = Dispersion::default();
     }
 
-    /// What a queue does tells nothing of chance.
-    fn count(&mut self, window: &Meter) {
-        if window.load > 0 {
+    /// What a queue does tells nothing of chance, nor what a probe loses.
+    fn count(&mut self, window: &Meter, is_probed: bool) {
+        if window.load > 0 || is_probed {
             return;
         }
         self.dispersion.on_window(window.total(), window.lost);
@@ -326,6 +328,14 @@ impl LossFloor {
         self.meter = Meter::new(now);
         self.long = Meter::new(now);
         self.windows = 0;
+    }
+
+    /// What is in flight says nothing: a trial in progress begins its window anew.
+    pub(super) fn interrupt(&mut self, now: Time) {
+        if let Some(trial) = &mut self.trial {
+            trial.meter = Meter::new(now);
+        }
+        self.restart(now);
     }
 
     /// Neither what is in flight nor a trial in progress says anything: the path was dead, or it stood idle.
@@ -397,15 +407,15 @@ impl LossFloor {
             trial.windows += 1;
             let trial = *trial;
             if trial.gain >= TRIAL_GAIN / 2.0 {
-                self.count(&window); // what start-up lost at the end is another matter
+                self.count(&window, seen.is_probed); // what start-up lost at the end is another matter
             }
-            return self.judge(now, round, &trial, &window);
+            return self.judge(now, round, &trial, &window, flight <= 10.0);
         }
         if !self.meter.add(seen, enough) {
             return None;
         }
         let meter = std::mem::replace(&mut self.meter, Meter::new(self.newest));
-        self.count(&meter);
+        self.count(&meter, seen.is_probed);
         if self.is_suspicious(&meter, corruption) && round >= self.rest_until {
             self.begin_trial(now, meter.loss(), meter.total(), TRIAL_GAIN);
             return Some(Verdict::Suspect);
@@ -435,13 +445,20 @@ impl LossFloor {
     }
 
     /// A window of a trial is over.
-    fn judge(&mut self, now: Time, round: u64, trial: &Trial, window: &Meter) -> Option<Verdict> {
+    fn judge(
+        &mut self,
+        now: Time,
+        round: u64,
+        trial: &Trial,
+        window: &Meter,
+        is_small: bool,
+    ) -> Option<Verdict> {
         let loss = trial.total.loss();
         let fits = ((1.0 - trial.suspected) / (1.0 - loss).max(0.01)).min(1.0);
         let delivers = trial.gain / fits.max(0.01); // as a share of what was delivered before
         // What start-up left in the queue takes a window to drain.
         let is_early = trial.windows < if trial.gain < TRIAL_GAIN / 2.0 { 2 } else { 1 };
-        let is_full = delivers >= STILL_FULL || !trial.was_empty || trial.total.load > 0;
+        let is_full = delivers >= STILL_FULL || !(trial.was_empty || is_small) || trial.total.load > 0;
         if is_full && !is_early && loss > self.floor + THRESHOLD {
             self.abandon(now);
             self.rest_until = round; // full even so, by us or by others: go on downwards
@@ -496,7 +513,8 @@ mod tests {
                 let now = at(10 * round + part);
                 let (acked, lost) = (20.0 * (1.0 - loss), 20.0 * loss);
                 let (no_queue, is_loaded) = queue(floor.in_trial());
-                let seen = Seen { acked, lost, newest: now, settled: now, no_queue, is_loaded };
+                let seen =
+                    Seen { acked, lost, newest: now, settled: now, no_queue, is_loaded, is_probed: false };
                 verdicts.extend(floor.on_ack(now, round, &seen, 200.0, 0.0));
             }
         }
@@ -523,7 +541,15 @@ mod tests {
         floor.restart(Time::ZERO);
         for n in 1..=60 {
             let now = Time::from_nanos(1_000_000_000 + n);
-            let seen = Seen { acked, lost, newest: now, settled: now, no_queue: true, is_loaded: false };
+            let seen = Seen {
+                acked,
+                lost,
+                newest: now,
+                settled: now,
+                no_queue: true,
+                is_loaded: false,
+                is_probed: false,
+            };
             if floor.on_ack(now, 100, &seen, 400.0, 0.0) == Some(Verdict::Suspect) {
                 suspected = suspected.or(Some(n));
             }
@@ -576,7 +602,7 @@ mod tests {
         assert!(learned > 0.19 && floor.get() == learned, "single losses are no queue's");
         (0..200).for_each(|n| {
             let lost = if n % 3 == 0 { 120.0 } else { 20.0 };
-            floor.count(&Meter { acked: 200.0 - lost, lost, ..Meter::new(Time::ZERO) });
+            floor.count(&Meter { acked: 200.0 - lost, lost, ..Meter::new(Time::ZERO) }, false);
         });
         floor.bar(false, false);
         assert!(floor.is_bursty() && floor.get() == learned, "nor are runs where nobody shares it");
@@ -630,10 +656,46 @@ mod tests {
         let learned = floor.get();
         floor.restart(Time::ZERO);
         let (acked, now) = (60.0, Time::from_nanos(1));
-        let seen = Seen { acked, lost: 0.0, newest: now, settled: now, no_queue: true, is_loaded: false };
+        let seen = Seen {
+            acked,
+            lost: 0.0,
+            newest: now,
+            settled: now,
+            no_queue: true,
+            is_loaded: false,
+            is_probed: false,
+        };
         floor.observe(&seen);
         floor.learn_observed();
         assert!(learned > 0.04 && floor.get() < 0.03, "{learned}, then {}", floor.get());
+    }
+
+    /// At half loss a flow of ten segments has a timeout in every second: none of its trials ever ended.
+    #[test]
+    fn an_interrupted_trial_goes_on_and_counts_nothing_of_what_was_in_flight() {
+        let (mut floor, _) = play(5, |_| 0.2);
+        assert!(floor.in_trial());
+        let windows = floor.trial.map(|trial| trial.windows);
+        let now = Time::from_nanos(1_000_000_000);
+        floor.interrupt(now);
+        assert!(floor.in_trial() && floor.trial.map(|trial| trial.windows) == windows);
+        assert!(floor.watch().after == now && floor.trial.is_some_and(|trial| trial.meter.total() == 0.0));
+        floor.abandon(now);
+        assert!(!floor.in_trial());
+    }
+
+    /// The end of a probe loses what does not fit: one such window among twenty passed for losses that come in runs.
+    #[test]
+    fn what_a_probe_loses_says_nothing_of_runs() {
+        for is_probed in [true, false] {
+            let mut floor = LossFloor::new();
+            let window = |lost| Meter { acked: 200.0 - lost, lost, ..Meter::new(Time::ZERO) };
+            (0..200).for_each(|n| match n % 4 {
+                0 => floor.count(&window(180.0), is_probed),
+                _ => floor.count(&window(100.0), false),
+            });
+            assert_eq!(floor.is_bursty(), !is_probed);
+        }
     }
 
     #[test]

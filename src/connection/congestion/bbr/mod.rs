@@ -178,6 +178,11 @@ impl Bbr {
         self.phase_began = now;
     }
 
+    /// What anybody may send into an unknown path fills this one.
+    fn is_small(&self) -> bool {
+        self.segments(self.bdp()) <= INITIAL_SEGMENTS
+    }
+
     fn segments(&self, bytes: f64) -> f64 {
         bytes / self.mss
     }
@@ -297,6 +302,7 @@ impl Bbr {
             settled: ack.settled,
             no_queue: ack.rtt.is_some_and(|rtt| rtt <= round::threshold(self.rtt())),
             is_loaded: ack.rtt.is_some_and(|rtt| rtt > self.round.load_threshold(self.rtt())),
+            is_probed: matches!(self.phase, Phase::Up | Phase::Down) || self.cruises_since_probe() < 3,
         }
     }
 
