@@ -10,6 +10,8 @@ const WEIGHT: f64 = 1.0 / 64.0;
 const WINDOWS_MIN: u32 = 8;
 /// Standard deviations of the dispersion itself that prove it.
 const CONFIDENCE: f64 = 3.5;
+/// A run has two losses at least. Where half is lost, fates that are told late pass from one window to the next.
+const RUNS_MIN: f64 = 2.0;
 /// Losses come in bursts of at most so many, or something else is going on.
 const DISPERSION_MAX: f64 = 8.0;
 
@@ -76,7 +78,7 @@ impl Dispersion {
         // How chi-squared is distributed, by Wilson and Hilferty: of few windows by chance far wider than by its variance.
         let windows = f64::from(self.windows).clamp(1.0, 1.0 / WEIGHT);
         let spread = 2.0 / (9.0 * windows);
-        self.get() > (1.0 - spread + CONFIDENCE * spread.sqrt()).powi(3)
+        self.get() > (1.0 - spread + CONFIDENCE * spread.sqrt()).powi(3).max(RUNS_MIN)
     }
 
     /// Variance of losses as a multiple of what independent ones have: about the length of a burst.
