@@ -68,7 +68,7 @@ impl Controller for Bbr {
         self.saved_cwnd = 0.0;
         self.has_timed_out = false;
         if !self.is_small() {
-            self.floor.abandon(now);
+            self.floor.interrupt(now);
         }
     }
 

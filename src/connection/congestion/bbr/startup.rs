@@ -33,6 +33,8 @@ pub(super) const OVERFLOW: f64 = 0.1;
 /// Who finds so much loss from the beginning may have come into a crowd, and grows by less.
 const CROWDED: f64 = 0.1;
 const CROWDED_GROWTH: f64 = 1.6;
+/// Who finds it looks at the growth of so many segments at least: of a handful chance lets three in a row not grow.
+const JUDGED_MIN: f64 = 16.0;
 /// The compensation never assumes more loss than this.
 const LOSS_MAX: f64 = 0.5;
 
@@ -86,6 +88,8 @@ impl Run {
 pub(super) struct Startup {
     full_bandwidth: f64,
     full_rounds: u32,
+    /// Fates since the growth was last looked at.
+    judged: f64,
     /// Fates reported in this round, and in all rounds before, whose rates were lower.
     round: Tally,
     before: Tally,
@@ -223,12 +227,17 @@ impl Startup {
     /// A round has ended with a bandwidth of so many bytes per second.
     pub(super) fn on_round(&mut self, bandwidth: f64, is_app_limited: bool, queue: bool) -> Option<Full> {
         self.is_full_round = queue;
+        self.judged += self.round.total();
         self.before.acked += self.round.acked;
         self.before.lost += self.round.lost;
         self.round = Tally::default();
         if is_app_limited {
             return None;
         }
+        if self.before.loss() > CROWDED && self.judged < JUDGED_MIN {
+            return None;
+        }
+        self.judged = 0.0;
         if bandwidth >= self.full_bandwidth * FULL_GROWTH {
             self.full_bandwidth = bandwidth;
             self.full_rounds = 0;
@@ -253,6 +262,21 @@ mod tests {
         assert_eq!(startup.on_round(300.0, true, false), None, "the application had nothing to send");
         assert_eq!(startup.on_round(310.0, false, false), None);
         assert_eq!(startup.on_round(311.0, false, false), Some(Full::Plateau));
+    }
+
+    /// One connection in fifty began so at half loss, at 1 of 100 Mbit/s, and stayed there for ten seconds.
+    #[test]
+    fn where_much_is_lost_a_handful_of_segments_says_nothing_of_growth() {
+        let rounds = |acked: f64, lost: f64| {
+            let mut startup = Startup::default();
+            (1..100).find(|_| {
+                startup.on_fates(acked, lost, 10.0);
+                startup.on_round(1.0, false, false).is_some()
+            })
+        };
+        assert_eq!(rounds(100.0, 0.0), Some(4));
+        assert_eq!(rounds(4.0, 0.0), Some(4), "nothing is lost: each round tells");
+        assert_eq!(rounds(2.0, 2.0), Some(16), "four rounds of sixteen segments");
     }
 
     #[test]
