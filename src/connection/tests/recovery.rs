@@ -360,7 +360,7 @@ fn a_hole_behind_which_the_window_is_full_is_sent_redundantly_on_a_lossy_path() 
     solo.conn.snd.loss_rate.on_delivered(32);
     solo.conn.snd.loss_rate.on_lost(32);
     solo.conn.write(solo.now, &[7; 100_000]).unwrap();
-    let narrow = Segment { window: 5 * 1200 >> 7, ack: solo.una(0), ..solo.segment() };
+    let narrow = Segment { window: (5 * 1200) >> 7, ack: solo.una(0), ..solo.segment() };
     let flight = solo.gets(&narrow);
     assert!(solo.conn.snd.is_held_by_window() && !flight.is_empty(), "{}", solo.conn.snd.nxt);
     let sent = solo.run(ms(100)).len();
