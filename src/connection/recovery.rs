@@ -370,8 +370,8 @@ impl Sender {
         u32::try_from(bytes / packet(self.size.payload() as u64)).unwrap_or(u32::MAX).max(1)
     }
 
-    /// When the next copy of a last segment is due: with nothing new to send or no room for it, a lossy path and a flight
-    /// within the initial window, each last segment is sent as often per round trip as its loss is worth.
+    /// When the next copy of a last segment is due: with nothing new to send or no room for it, a lossy path and at
+    /// most two initial windows undelivered, each last segment is sent as often per round trip as its loss is worth.
     /// (Deviates from RFC 6298 5.4, one retransmission per timeout.)
     pub(super) fn copy_due(&self) -> Option<Time> {
         let outstanding = self.board.outstanding_segments() as u32;
