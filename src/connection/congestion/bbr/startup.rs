@@ -25,7 +25,7 @@ const HINT: Excess = Excess { share: 1.0 / 64.0, least: Duration::from_millis(2)
 const RUN: u32 = 32;
 /// BBRStartupFullBwThresh and BBRStartupFullBwCnt.
 const FULL_GROWTH: f64 = 1.25;
-const FULL_ROUNDS: u32 = 3;
+const FULL_ROUNDS: u8 = 3;
 /// BBRStartupFullLossCnt: fewer losses in a round say nothing.
 pub(super) const LOSSES_MIN: f64 = 6.0;
 /// Loss must exceed that at lower rates by this much, and by three standard deviations, to be an overflow.
@@ -34,7 +34,7 @@ pub(super) const OVERFLOW: f64 = 0.1;
 const CROWDED: f64 = 0.1;
 const CROWDED_GROWTH: f64 = 1.6;
 /// Who finds it looks at the growth of so many segments at least: of a handful chance lets three in a row not grow.
-const JUDGED_MIN: f64 = 16.0;
+const JUDGED_MIN: f32 = 16.0;
 /// The compensation never assumes more loss than this.
 const LOSS_MAX: f64 = 0.5;
 
@@ -87,9 +87,9 @@ impl Run {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Startup {
     full_bandwidth: f64,
-    full_rounds: u32,
+    full_rounds: u8,
     /// Fates since the growth was last looked at.
-    judged: f64,
+    judged: f32,
     /// Fates reported in this round, and in all rounds before, whose rates were lower.
     round: Tally,
     before: Tally,
@@ -227,7 +227,7 @@ impl Startup {
     /// A round has ended with a bandwidth of so many bytes per second.
     pub(super) fn on_round(&mut self, bandwidth: f64, is_app_limited: bool, queue: bool) -> Option<Full> {
         self.is_full_round = queue;
-        self.judged += self.round.total();
+        self.judged += self.round.total() as f32;
         self.before.acked += self.round.acked;
         self.before.lost += self.round.lost;
         self.round = Tally::default();
