@@ -7,6 +7,7 @@
 //! together, see it vanish, and learn no floor. Reasoning and failure modes: `docs/congestion.md`.
 
 use super::super::Watch;
+use super::INITIAL_SEGMENTS;
 use super::chance::Dispersion;
 use crate::time::Time;
 
@@ -338,7 +339,7 @@ impl LossFloor {
         self.restart(now);
     }
 
-    /// Neither what is in flight nor a trial in progress says anything: the path was dead, or it stood idle.
+    /// Neither what is in flight nor a trial in progress says anything any more.
     pub(super) fn abandon(&mut self, now: Time) {
         self.trial = None;
         self.restart(now);
@@ -409,7 +410,7 @@ impl LossFloor {
             if trial.gain >= TRIAL_GAIN / 2.0 {
                 self.count(&window, seen.is_probed); // what start-up lost at the end is another matter
             }
-            return self.judge(now, round, &trial, &window, flight <= 10.0);
+            return self.judge(now, round, &trial, &window, flight <= INITIAL_SEGMENTS);
         }
         if !self.meter.add(seen, enough) {
             return None;
@@ -458,6 +459,7 @@ impl LossFloor {
         let delivers = trial.gain / fits.max(0.01); // as a share of what was delivered before
         // What start-up left in the queue takes a window to drain.
         let is_early = trial.windows < if trial.gain < TRIAL_GAIN / 2.0 { 2 } else { 1 };
+        // A small flow's few round trips need not have met the moment in which a late host was on time.
         let is_full = delivers >= STILL_FULL || !(trial.was_empty || is_small) || trial.total.load > 0;
         if is_full && !is_early && loss > self.floor + THRESHOLD {
             self.abandon(now);
