@@ -56,17 +56,22 @@ impl Arrivals {
     /// A data segment. `echo_ms`: its TSecr as a millisecond of our clock; `min_rtt`: what the send half
     /// knows, zero if nothing.
     pub(super) fn on_segment(&mut self, now: Time, echo_ms: Option<u64>, min_rtt: Duration) {
-        // Only what is echoed for the first time: later segments of the flight carry the same tick.
-        if let Some(echo) = echo_ms.filter(|echo| self.last_echo.is_none_or(|last| *echo > last)) {
-            self.last_echo = Some(echo);
-            self.rtt.on_sample(Duration::from_millis(now.as_millis().saturating_sub(echo)));
-        }
+        self.on_echo(now, echo_ms);
         let (rtt, elapsed) = (self.round_trip(min_rtt), now - self.round_began);
         if elapsed >= rtt.max(ROUND_MIN) {
             self.end_round(rtt, elapsed);
             self.round_began = now;
         }
         self.count(1);
+    }
+
+    /// A tick of our clock, ms, came back. Only what is echoed for the first time counts: later segments of a flight
+    /// carry the same tick.
+    pub(super) fn on_echo(&mut self, now: Time, echo_ms: Option<u64>) {
+        if let Some(echo) = echo_ms.filter(|echo| self.last_echo.is_none_or(|last| *echo > last)) {
+            self.last_echo = Some(echo);
+            self.rtt.on_sample(Duration::from_millis(now.as_millis().saturating_sub(echo)));
+        }
     }
 
     /// `n` more of them at the moment of the last one, with its echo.

@@ -97,6 +97,8 @@ impl Connection {
         self.hear_clock(now, segment); // as of the handshake's round trip
         if self.opening.sent > 0 {
             self.measure_handshake(now, segment);
+        } else if let Some(t) = segment.options.timestamps.filter(|_| self.terms.timestamps) {
+            self.rcv.on_echo(now, self.echoed_ms(now, t.ecr));
         }
         self.snd.una = 1;
         self.establish(now);

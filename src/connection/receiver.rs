@@ -141,6 +141,16 @@ impl Receiver {
         true
     }
 
+    /// The peer brought back a tick of our clock, ms.
+    pub(super) fn on_echo(&mut self, now: Time, echo_ms: Option<u64>) {
+        self.arrivals.on_echo(now, echo_ms);
+    }
+
+    /// The least of the latest round trips that echoes told of; zero if none did.
+    pub(super) fn echoed_round_trip(&self) -> Duration {
+        self.arrivals.round_trip(Duration::ZERO)
+    }
+
     /// Data at `seq`, true if any of it is new; `pushed`: its sender had no more. `echo_ms`: its TSecr as a millisecond of our clock;
     /// `min_rtt`: what the send half knows.
     pub(super) fn on_data(

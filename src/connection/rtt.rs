@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// RFC 6298 section 2.1: "SHOULD set RTO <- 1 second" before the first sample.
 const RTO_INITIAL: Duration = Duration::from_secs(1);
+/// First samples below this make the timeout shorter than it is without any.
+const USEFUL: Duration = Duration::from_millis(333);
 /// Deviates from RFC 6298 section 2.4 (1 s): 200 ms, as in Linux. One second is many round trips on
 /// today's paths, and spurious timeouts are undone.
 const RTO_MIN: Duration = Duration::from_millis(200);
@@ -51,6 +53,14 @@ impl RttEstimator {
     /// [`RttEstimator::on_sample_among`].
     pub fn on_sample(&mut self, rtt: Duration) {
         self.on_sample_among(rtt, 1);
+    }
+
+    /// Takes `rtt` for the first sample, if there is none yet and nothing is gained by waiting for a better one: it may be
+    /// longer than a round trip. Zero is none.
+    pub fn on_guess(&mut self, rtt: Duration) {
+        if self.latest == 0 && !rtt.is_zero() && rtt < USEFUL {
+            self.on_sample(rtt);
+        }
     }
 
     /// Takes one of `expected_samples` samples per round trip (0 counts as 1).
@@ -180,6 +190,19 @@ mod tests {
             rtt.on_sample(ms(600));
         }
         assert_eq!(rtt.rto(), ms(601));
+    }
+
+    #[test]
+    fn a_guess_is_taken_only_before_the_first_sample_and_if_it_shortens_the_timeout() {
+        for (guess, rto) in [(0, 1000), (40, 200), (100, 300), (332, 996), (333, 1000), (5000, 1000)] {
+            let mut rtt = RttEstimator::new();
+            rtt.on_guess(ms(guess));
+            assert_eq!(rtt.rto(), ms(rto), "{guess} ms");
+        }
+        let mut rtt = RttEstimator::new();
+        rtt.on_sample(ms(80));
+        rtt.on_guess(ms(40));
+        assert_eq!((rtt.srtt(), rtt.min_rtt()), (ms(80), ms(80)));
     }
 
     #[test]

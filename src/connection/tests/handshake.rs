@@ -268,3 +268,24 @@ fn the_first_data_segments_timestamp_is_echoed() {
         assert_eq!(answer[0].segment().options.timestamps.unwrap().ecr, solo.ts, "{peer:?}");
     }
 }
+
+/// At half loss most SYN-ACKs leave more than once, and then none tells a round trip: the server's last words, lost,
+/// came again after 1, 3 and 7 seconds, and one program in seventeen had given up by then.
+#[test]
+fn a_server_whose_syn_ack_was_repeated_times_its_answer_by_what_the_client_echoes() {
+    let mut pair = Pair::new(&Config::default(), delay(10), delay(15), 10);
+    (pair.a.finish_when_written, pair.b.finish_when_written) = (false, false);
+    let mut answers = 0;
+    pair.filter = Box::new(move |from_a, index, datagram| {
+        let has_payload = Segment::parse(datagram).is_ok_and(|segment| !segment.payload.is_empty());
+        answers += u32::from(!from_a && has_payload);
+        from_a || index != 1 && !(has_payload && answers == 1)
+    });
+    pair.a.to_write = pattern(1000, 1);
+    pair.run_for(ms(600));
+    assert!(pair.b.received.len() == 1000 && pair.b.conn().snd.rtt.srtt().is_zero());
+    pair.b.to_write = pattern(1, 2);
+    pair.run_for(ms(150));
+    assert_eq!(pair.a.received, pair.b.to_write, "sent again after two round trips");
+    assert_eq!(pair.b.conn().snd.rtt.rto(), ms(200));
+}
