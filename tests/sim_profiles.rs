@@ -450,7 +450,18 @@ fn a_blip_of_loss_is_made_up_for_in_seconds() {
     let manner = Manner { duration: Duration::from_secs(28), ..SHORT };
     let scores = scores_of("starlink", &manner, &[1, 2, 3, 4, 5]);
     let of_bound = median(scores.iter().map(|score| score.of_bound));
-    assert!(of_bound >= Some(0.92), "{scores:?}");
+    assert!(of_bound >= Some(0.94), "{scores:?}");
+}
+
+/// Bursts of chance: each that filled a window was tried for congestion, several were convicted, and the rate in between
+/// was the least of what few rounds told (0.89, of ten seeds 0.82 at least).
+#[test]
+fn wifi_with_bursts_of_loss_and_jitter_is_filled() {
+    let manner = Manner { duration: Duration::from_secs(20), ..SHORT };
+    let scores = scores_of("wifi-bad", &manner, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    let of_bound = median(scores.iter().map(|score| score.of_bound));
+    assert!(of_bound >= Some(0.94), "{scores:?}");
+    assert!(scores.iter().all(|score| score.of_bound >= 0.9 && score.waste <= 1.1), "{scores:?}");
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(super) struct Bounds {
     /// Most bytes delivered over a round trip in this round.
     pub(super) inflight_latest: f64,
     suspicion: Option<Suspicion>,
+    /// What a trial said bounds the rate, and no queue has since.
+    is_convicted: bool,
 }
 
 impl Default for Bounds {
@@ -40,6 +42,7 @@ impl Default for Bounds {
             bw_lo: f64::INFINITY,
             inflight_latest: 0.0,
             suspicion: None,
+            is_convicted: false,
         }
     }
 }
@@ -82,6 +85,7 @@ impl Bounds {
         let Some(suspicion) = self.suspicion.take() else { return };
         let rate = suspicion.rate * share.max(BETA);
         self.bw_lo = self.bw_lo.min(rate);
+        self.is_convicted = true;
         let flight = (rate * rtt.as_secs_f64()).max(self.inflight_latest);
         self.inflight_lo = self.inflight_lo.min(flight);
     }
@@ -89,6 +93,7 @@ impl Bounds {
     /// Congestion outside of a probe, by a mark or by a loss at a queue; once per round trip.
     pub(super) fn on_congestion(&mut self, bw: f64, cwnd: f64) {
         self.bw_lo = GENTLE_BETA * bw;
+        self.is_convicted = false;
         self.inflight_lo = GENTLE_BETA * cwnd.min(self.inflight_lo);
     }
 
@@ -102,5 +107,33 @@ impl Bounds {
     pub(super) fn reset_lower(&mut self) {
         self.bw_lo = f64::INFINITY;
         self.inflight_lo = f64::INFINITY;
+        self.is_convicted = false;
+    }
+
+    /// The rate that a trial has left; infinite if a queue's answer, or nothing, bounds it.
+    pub(super) fn convicted(&self) -> f64 {
+        if self.is_convicted { self.bw_lo } else { f64::INFINITY }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_told_from_what_a_queue_says_and_ends_with_the_next_probe() {
+        let mut bounds = Bounds::default();
+        bounds.suspect(100.0);
+        bounds.convict(0.8, Duration::from_secs(1));
+        assert_eq!((bounds.bw_lo, bounds.convicted()), (80.0, 80.0));
+        bounds.on_congestion(80.0, 80.0);
+        assert_eq!((bounds.bw_lo, bounds.convicted()), (64.0, f64::INFINITY));
+        bounds.suspect(64.0);
+        bounds.convict(0.75, Duration::from_secs(1));
+        assert_eq!(bounds.convicted(), 48.0);
+        bounds.reset_lower();
+        assert_eq!((bounds.bw_lo, bounds.convicted()), (f64::INFINITY, f64::INFINITY));
+        bounds.convict(0.5, Duration::from_secs(1));
+        assert_eq!(bounds.convicted(), f64::INFINITY, "nothing was suspected");
     }
 }

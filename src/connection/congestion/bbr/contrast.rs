@@ -11,6 +11,8 @@ const ROUNDS_MIN: f32 = 16.0;
 const SEGMENTS_MIN: f32 = 300.0;
 /// So few segments in calm rounds, as a share of the others, cannot speak for the path.
 const CALM_MIN: f32 = 0.4;
+/// A crowd's queue hardly ever empties: where calm rounds bring this multiple of what the others do, there is none.
+const CALM_MAX: f32 = 2.0;
 /// Calm rounds lose less than this share of what the others lose, and by so many standard deviations.
 const LESS: f32 = 0.6;
 const CONFIDENCE: f32 = 2.5;
@@ -59,7 +61,8 @@ impl Contrast {
             && self.busy.segments > SEGMENTS_MIN
             && self.busy.loss() > CROWDED
             && (self.calm.segments < CALM_MIN * self.busy.segments
-                || self.calm_loses_less(dispersion as f32));
+                || self.calm.segments < CALM_MAX * self.busy.segments
+                    && self.calm_loses_less(dispersion as f32));
     }
 
     fn calm_loses_less(&self, dispersion: f32) -> bool {
@@ -109,6 +112,22 @@ mod tests {
     fn where_hardly_a_round_is_calm_they_do_not_speak_for_the_path() {
         assert!(after(200, 12, (0.2, 0.2)).is_crowded());
         assert!(!after(12, 12, (0.2, 0.2)).is_crowded());
+    }
+
+    /// Bursts on Wi-Fi happened to fall into rounds with a queue: three seconds without a floor at 3 % of the rate.
+    #[test]
+    fn a_queue_that_is_empty_most_of_the_time_is_no_crowds() {
+        let contrast = |calm_in_ten| {
+            let mut contrast = Contrast::default();
+            for n in 0..400 {
+                let is_calm = n % 10 < calm_in_ten;
+                let lost = if is_calm { 0.5 } else { 4.0 };
+                contrast.on_round(is_calm, 20.0 - lost, lost, 2.0);
+            }
+            contrast
+        };
+        assert!(contrast(6).is_crowded());
+        assert!(!contrast(7).is_crowded());
     }
 
     #[test]

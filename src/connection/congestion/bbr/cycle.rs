@@ -40,7 +40,7 @@ pub(super) struct Cycle {
     has_advanced: bool,
     /// Largest bandwidth at the start of the latest round of UP.
     up_bandwidth: f64,
-    /// Latest rounds of CRUISE that the window held back where no queue stood and nothing was lost but by chance.
+    /// Latest rounds of CRUISE that a bound held back where no queue stood and nothing was lost but by chance.
     idle_rounds: u32,
     /// The probe was due to a bound below what the path holds: up to there jitter is no queue.
     is_refilling: bool,
@@ -158,11 +158,12 @@ impl Bbr {
             && (has_waited || self.round.count - self.cycle.began_round >= rounds.max(CYCLE_ROUNDS_MIN))
     }
 
-    /// The long-term bound keeps the flight far below what the path holds, and nobody else uses the rest.
+    /// The long-term bound, or a trial's verdict, keeps us far below what the path holds, and nobody else uses the rest.
     fn is_held_back(&self) -> bool {
         !self.floor.in_trial()
             && self.cycle.idle_rounds >= IDLE_ROUNDS
-            && self.bounds.headroom() < FAR_BELOW * self.filling()
+            && (self.bounds.headroom() < FAR_BELOW * self.filling()
+                || self.bounds.convicted() < FAR_BELOW * self.bandwidth.max(self.explained()))
     }
 
     /// Bytes in flight that fill the path, what jitter delays included.
@@ -170,8 +171,8 @@ impl Bbr {
         self.bw() * self.round.unloaded(self.rtt()).as_secs_f64()
     }
 
-    /// A round is over; `is_idle`: the window held it back, no queue stood, nothing was marked, and
-    /// chance explains what was lost.
+    /// A round is over; `is_idle`: we held it back, not the application, no queue stood, nothing was marked, and chance
+    /// explains what was lost.
     pub(super) fn note_idle(&mut self, is_idle: bool) {
         let rounds = self.cycle.idle_rounds;
         self.cycle.idle_rounds = if is_idle && self.phase == Phase::Cruise { rounds + 1 } else { 0 };

@@ -56,7 +56,8 @@ impl Bbr {
             self.round.has_queue && lost > chance + spread + (QUEUE_LOSS * (acked + lost) - 1.0).max(0.5);
         // Where packets are lost by chance, the last of our own probe's queue may meet one.
         let is_ours = !matches!(self.phase, Phase::Cruise | Phase::Refill)
-            || self.cruises_since_probe() < if self.is_chancy() { 3 } else { 2 };
+            || self.cruises_since_probe() < if self.is_chancy() { 3 } else { 2 }
+            || self.round.count < self.answered_until;
         if is_congestion && !is_ours && self.drain.is_settled() && !self.floor.in_trial() {
             self.bounds.on_congestion(self.bw(), self.cwnd);
             self.bounds.yield_long_term(self.cwnd, self.bdp());

@@ -416,8 +416,10 @@ impl LossFloor {
             return None;
         }
         let meter = std::mem::replace(&mut self.meter, Meter::new(self.newest));
+        // Where known chance makes runs of losses, one fills a window: only several windows together can tell.
+        let makes_runs = self.floor > 0.0 && self.is_bursty();
         self.count(&meter, seen.is_probed);
-        if self.is_suspicious(&meter, corruption) && round >= self.rest_until {
+        if !makes_runs && self.is_suspicious(&meter, corruption) && round >= self.rest_until {
             self.begin_trial(now, meter.loss(), meter.total(), TRIAL_GAIN);
             return Some(Verdict::Suspect);
         }
@@ -457,8 +459,9 @@ impl LossFloor {
         let loss = trial.total.loss();
         let fits = ((1.0 - trial.suspected) / (1.0 - loss).max(0.01)).min(1.0);
         let delivers = trial.gain / fits.max(0.01); // as a share of what was delivered before
-        // What start-up left in the queue takes a window to drain.
-        let is_early = trial.windows < if trial.gain < TRIAL_GAIN / 2.0 { 2 } else { 1 };
+        // What start-up left in the queue takes a window to drain, and one window does not refute a floor.
+        let is_doubtful = trial.gain < TRIAL_GAIN / 2.0 || trial.floor > 0.0;
+        let is_early = trial.windows < if is_doubtful { 2 } else { 1 };
         // A small flow's few round trips need not have met the moment in which a late host was on time.
         let is_full = delivers >= STILL_FULL || !(trial.was_empty || is_small) || trial.total.load > 0;
         if is_full && !is_early && loss > self.floor + THRESHOLD {
@@ -594,6 +597,53 @@ mod tests {
         let one = Meter { acked: 80.0, lost: 20.0, ..Meter::new(Time::ZERO) };
         (0..WINDOWS).for_each(|_| floor.learn(&one));
         assert!(!floor.is_bursty() && floor.get() >= 0.2, "measured anew: {}", floor.get());
+    }
+
+    /// Tells of windows of 120 segments, one for each of `losses`, and returns the verdicts.
+    fn tell(floor: &mut LossFloor, losses: &[f64], no_queue: bool) -> Vec<Verdict> {
+        let mut verdicts = vec![];
+        for loss in losses {
+            for _ in 0..6 {
+                let now = floor.newest + std::time::Duration::from_millis(1);
+                let (acked, lost) = (20.0 * (1.0 - loss), 20.0 * loss);
+                let is_loaded = !no_queue;
+                let seen =
+                    Seen { acked, lost, newest: now, settled: now, no_queue, is_loaded, is_probed: false };
+                verdicts.extend(floor.on_ack(now, 1000, &seen, 200.0, 0.0));
+            }
+        }
+        verdicts
+    }
+
+    /// On bad Wi-Fi a burst in each second passed for congestion, and trials took a twentieth of the rate.
+    #[test]
+    fn where_chance_comes_in_runs_a_single_window_raises_no_suspicion_and_four_do() {
+        let learned = |is_bursty| {
+            let mut floor = play(40, |_| 0.08).0;
+            (0..if is_bursty { 200 } else { 0 }).for_each(|n| {
+                let lost = if n % 3 == 0 { 48.0 } else { 8.0 };
+                floor.count(&Meter { acked: 200.0 - lost, lost, ..Meter::new(Time::ZERO) }, false);
+            });
+            assert!(floor.is_bursty() == is_bursty && floor.get() > 0.07);
+            floor.abandon(floor.newest);
+            floor
+        };
+        let once = [0.08, 0.4, 0.08, 0.08];
+        assert_eq!(tell(&mut learned(false), &once, true)[0], Verdict::Suspect);
+        let mut floor = learned(true);
+        assert_eq!(tell(&mut floor, &once, true), []);
+        assert_eq!(tell(&mut floor, &[0.4; 3], true), []);
+        assert_eq!(tell(&mut floor, &[0.4], true), [Verdict::Suspect]);
+    }
+
+    #[test]
+    fn one_window_of_a_trial_that_meets_a_full_queue_refutes_no_floor_and_two_do() {
+        let mut floor = play(40, |_| 0.1).0;
+        floor.begin_trial(floor.newest, 0.3, 200.0, TRIAL_GAIN);
+        assert_eq!(tell(&mut floor, &[0.3], false), []);
+        assert!(floor.get() > 0.09 && floor.in_trial(), "{}", floor.get());
+        assert_eq!(tell(&mut floor, &[0.3], false), [Verdict::Fits(TRIAL_GAIN)]);
+        assert_eq!(floor.get(), 0.0);
     }
 
     #[test]

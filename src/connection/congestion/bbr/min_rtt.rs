@@ -48,20 +48,12 @@ impl MinRtt {
         }
     }
 
-    /// The probe is over, or the path stood idle, which shows the same.
+    /// The probe is over, or a round met no queue, which shows the same.
     pub(super) fn refresh(&mut self, now: Time) {
         if let Some(short) = &mut self.short {
             short.at = now;
         }
         self.is_stale = false;
-    }
-
-    /// A round without a queue took `rtt` at least: as good as a probe.
-    pub(super) fn renew(&mut self, now: Time, rtt: Option<Duration>) {
-        if let Some(rtt) = rtt {
-            self.short = Some(Minimum { rtt, at: now });
-            self.is_stale = false;
-        }
     }
 
     /// None before the first sample.

@@ -106,6 +106,8 @@ pub(super) struct Bbr {
     pacing_rate: f64,
     /// Bytes marked CE in this round.
     round_ce: u64,
+    /// Up to this round losses are told of that a trial's verdict has answered.
+    answered_until: u64,
 }
 
 impl Bbr {
@@ -138,6 +140,7 @@ impl Bbr {
             probe_rtt_latest: Time::ZERO,
             pacing_rate: 0.0,
             round_ce: 0,
+            answered_until: 0,
         }
     }
 
@@ -240,11 +243,11 @@ impl Bbr {
         self.heed_queue(acked, lost);
         let few = (self.explained() + loss_floor::THRESHOLD) * (acked + lost);
         let is_marked = self.round_ce + ack.newly_ce > 0;
-        self.note_idle(ack.cwnd_limited && !is_marked && !self.round.has_queue && lost <= few);
+        self.note_idle(counts && !is_marked && !self.round.has_queue && lost <= few);
         (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
         if matches!(self.phase, Phase::Down | Phase::Cruise)
             && bandwidth::is_chancy(self.explained())
-            && let Some(full) = self.bandwidth.take_full()
+            && let Some(full) = self.bandwidth.take_full(self.explained())
         {
             self.bounds.bw_lo = self.bounds.bw_lo.min(full);
         }
@@ -339,6 +342,7 @@ impl Bbr {
             }
             Some(Verdict::Fits(share)) => {
                 self.bounds.convict(share, self.rtt());
+                self.answered_until = self.round.count + 2; // of what was sent before, they tell
                 if self.round.has_queue {
                     self.bounds.yield_long_term(self.cwnd, self.bdp());
                 }

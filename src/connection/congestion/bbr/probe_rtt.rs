@@ -19,8 +19,8 @@ const PROBE_RTT_INTERVAL_CALM: Duration = Duration::from_secs(20);
 impl Bbr {
     pub(super) fn advance_probe_rtt(&mut self, now: Time, ack: &AckSample) {
         if self.phase != Phase::ProbeRtt {
-            if self.min_rtt.is_stale && self.phase == Phase::Cruise && self.is_calm(now) {
-                self.min_rtt.renew(now, self.round.least_rtt());
+            if self.round.is_start && self.phase == Phase::Cruise && self.is_calm(now) {
+                self.min_rtt.refresh(now);
             }
             let is_due = self.min_rtt.is_stale
                 && !matches!(self.phase, Phase::Startup | Phase::Insist(_))

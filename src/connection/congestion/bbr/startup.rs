@@ -34,9 +34,13 @@ pub(super) const OVERFLOW: f64 = 0.1;
 const CROWDED: f64 = 0.1;
 const CROWDED_GROWTH: f64 = 1.6;
 /// Who finds it looks at the growth of so many segments at least: of a handful chance lets three in a row not grow.
-const JUDGED_MIN: f32 = 16.0;
+const JUDGED_MIN: f32 = 32.0;
 /// The compensation never assumes more loss than this.
 const LOSS_MAX: f64 = 0.5;
+/// More than so much, and two standard deviations, of so many segments: start-up cannot make up for that, and only adds to
+/// what a crowd loses.
+const HOPELESS: f64 = 0.55;
+const HOPELESS_SEGMENTS: f64 = 60.0;
 
 /// Segments acknowledged and lost.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +56,12 @@ impl Tally {
 
     fn loss(self) -> f64 {
         self.lost / self.total().max(1.0)
+    }
+
+    /// More is lost than on any path that can be filled.
+    fn is_hopeless(self) -> bool {
+        let deviation = (HOPELESS * (1.0 - HOPELESS) / self.total().max(1.0)).sqrt();
+        self.total() >= HOPELESS_SEGMENTS && self.loss() > HOPELESS + 2.0 * deviation
     }
 }
 
@@ -231,6 +241,9 @@ impl Startup {
         self.before.acked += self.round.acked;
         self.before.lost += self.round.lost;
         self.round = Tally::default();
+        if self.before.is_hopeless() {
+            return Some(Full::Overflow);
+        }
         if is_app_limited {
             return None;
         }
@@ -276,7 +289,22 @@ mod tests {
         };
         assert_eq!(rounds(100.0, 0.0), Some(4));
         assert_eq!(rounds(4.0, 0.0), Some(4), "nothing is lost: each round tells");
-        assert_eq!(rounds(2.0, 2.0), Some(16), "four rounds of sixteen segments");
+        assert_eq!(rounds(2.0, 2.0), Some(32), "four rounds of 32 segments");
+    }
+
+    #[test]
+    fn where_more_is_lost_than_it_can_make_up_for_start_up_ends() {
+        let rounds = |loss: f64| {
+            let mut startup = Startup::default();
+            let mut flight = 10.0;
+            (1..8).find_map(|n| {
+                flight *= 2.0;
+                let full = startup.on_fates(flight * (1.0 - loss), flight * loss, flight);
+                full.or(startup.on_round(flight, false, false)).map(|full| (n, full))
+            })
+        };
+        assert_eq!(rounds(0.5), None);
+        assert_eq!(rounds(0.7), Some((2, Full::Overflow)), "of 60 segments");
     }
 
     #[test]
