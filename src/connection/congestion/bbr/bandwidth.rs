@@ -62,9 +62,9 @@ pub(super) struct Bandwidth {
     acked: f64,
     lost: f64,
     /// Of the latest rounds, all with a queue.
-    full_acked: f64,
-    full_lost: f64,
-    full_seconds: f64,
+    full_acked: f32,
+    full_lost: f32,
+    full_seconds: f32,
     full_rounds: u32,
 }
 
@@ -89,9 +89,9 @@ impl Bandwidth {
             return (acked, lost);
         }
         if round.has_queue {
-            self.full_acked += acked;
-            self.full_lost += lost;
-            self.full_seconds += seconds;
+            self.full_acked += acked as f32;
+            self.full_lost += lost as f32;
+            self.full_seconds += seconds as f32;
             self.full_rounds += 1;
         } else {
             self.restart_full();
@@ -115,8 +115,8 @@ impl Bandwidth {
         if self.full_rounds < FULL_ROUNDS {
             return None;
         }
-        let carried = self.full_acked + by_chance(self.full_acked, self.full_lost, explained);
-        let rate = carried / self.full_seconds;
+        let (acked, lost) = (f64::from(self.full_acked), f64::from(self.full_lost));
+        let rate = (acked + by_chance(acked, lost, explained)) / f64::from(self.full_seconds);
         self.restart_full();
         Some(rate)
     }

@@ -14,9 +14,9 @@ const PROBE_BETA: f64 = 0.82;
 const HEADROOM: f64 = 0.85;
 
 /// What a suspicion has changed and an acquittal restores.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Suspicion {
-    /// Bytes per second that were sent.
+    /// Bytes per second that were sent; 0: nothing is suspected.
     rate: f64,
     inflight_hi: f64,
 }
@@ -29,7 +29,7 @@ pub(super) struct Bounds {
     pub(super) bw_lo: f64,
     /// Most bytes delivered over a round trip in this round.
     pub(super) inflight_latest: f64,
-    suspicion: Option<Suspicion>,
+    suspicion: Suspicion,
     /// What a trial said bounds the rate, and no queue has since.
     is_convicted: bool,
 }
@@ -41,7 +41,7 @@ impl Default for Bounds {
             inflight_lo: f64::INFINITY,
             bw_lo: f64::INFINITY,
             inflight_latest: 0.0,
-            suspicion: None,
+            suspicion: Suspicion::default(),
             is_convicted: false,
         }
     }
@@ -60,12 +60,12 @@ impl Bounds {
 
     /// A trial begins: `rate` was too much, perhaps.
     pub(super) fn suspect(&mut self, rate: f64) {
-        self.suspicion = Some(Suspicion { rate, inflight_hi: self.inflight_hi });
+        self.suspicion = Suspicion { rate, inflight_hi: self.inflight_hi };
     }
 
     /// The rate that is or was last suspected, bytes per second; 0 if none was.
-    pub(super) fn suspected_rate(&self) -> f64 {
-        self.suspicion.map_or(0.0, |suspicion| suspicion.rate)
+    pub(super) const fn suspected_rate(&self) -> f64 {
+        self.suspicion.rate
     }
 
     /// A probe with `in_flight` bytes met congestion (BBRHandleInflightTooHigh).
@@ -75,14 +75,16 @@ impl Bounds {
 
     /// The loss was chance.
     pub(super) fn acquit(&mut self) {
-        if let Some(suspicion) = self.suspicion.take() {
-            self.inflight_hi = self.inflight_hi.max(suspicion.inflight_hi);
-        }
+        let suspicion = std::mem::take(&mut self.suspicion); // of nothing: 0 bytes
+        self.inflight_hi = self.inflight_hi.max(suspicion.inflight_hi);
     }
 
     /// The loss was ours: `share` of the suspected rate fits.
     pub(super) fn convict(&mut self, share: f64, rtt: Duration) {
-        let Some(suspicion) = self.suspicion.take() else { return };
+        let suspicion = std::mem::take(&mut self.suspicion);
+        if suspicion.rate <= 0.0 {
+            return;
+        }
         let rate = suspicion.rate * share.max(BETA);
         self.bw_lo = self.bw_lo.min(rate);
         self.is_convicted = true;
