@@ -55,8 +55,8 @@ impl RttEstimator {
         self.on_sample_among(rtt, 1);
     }
 
-    /// Takes `rtt` for the first sample, if there is none yet and nothing is gained by waiting for a better one: it may be
-    /// longer than a round trip. Zero is none.
+    /// Takes `rtt`, which may be longer than a round trip was, for the first sample, if there is none yet and the timeout
+    /// gets shorter by it. Zero is none.
     pub fn on_guess(&mut self, rtt: Duration) {
         if self.latest == 0 && !rtt.is_zero() && rtt < USEFUL {
             self.on_sample(rtt);

@@ -13,7 +13,8 @@ const PROBE_RTT_CWND_GAIN: f64 = 0.5;
 const PROBE_RTT_CWND_GAIN_CHANCY: f64 = 0.25;
 /// BBR.ProbeRTTDuration.
 const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
-/// Between two probes of the round trip at most this long, even if no queue shows.
+/// For so long after a probe rounds without a queue stand for the next, which is then due five seconds after the last of
+/// them (`min_rtt`).
 const PROBE_RTT_INTERVAL_CALM: Duration = Duration::from_secs(20);
 
 impl Bbr {
