@@ -10,8 +10,12 @@ use std::time::Duration;
 /// Below this floor the path counts as one without loss by chance.
 const CHANCE_MIN: f64 = 0.01;
 
-/// Rounds with a queue that tell the link's rate.
+/// Rounds with a queue that tell the link's rate, at least, and segments delivered in them: of fewer, chance takes too much
+/// or too little, and what bounds the rate until the next probe is the least of several such guesses.
 const FULL_ROUNDS: u32 = 4;
+const FULL_SEGMENTS: f64 = 300.0;
+/// A small flow waits for no more than this part of the rounds between two probes, which are as many as it has segments.
+const FULL_PART: f64 = 4.0;
 
 /// A round trip that is over.
 #[derive(Clone, Copy, Debug)]
@@ -111,8 +115,10 @@ impl Bandwidth {
 
     /// If a queue stood for the latest rounds: what the link carried meanwhile, which is all it can. The `explained`
     /// share of all of them together is counted: a run of losses is beyond that of its own round.
-    pub(super) fn take_full(&mut self, explained: f64) -> Option<f64> {
-        if self.full_rounds < FULL_ROUNDS {
+    pub(super) fn take_full(&mut self, explained: f64, mss: f64) -> Option<f64> {
+        let (rounds, segments) = (f64::from(self.full_rounds), f64::from(self.full_acked) / mss);
+        let is_enough = segments >= FULL_SEGMENTS || rounds * rounds >= segments / FULL_PART;
+        if self.full_rounds < FULL_ROUNDS || !is_enough {
             return None;
         }
         let (acked, lost) = (f64::from(self.full_acked), f64::from(self.full_lost));
@@ -203,12 +209,13 @@ mod tests {
     fn rounds_with_a_queue_tell_the_rate_of_the_link() {
         let mut bandwidth = Bandwidth::default();
         for round in 0..4 {
-            assert_eq!(bandwidth.take_full(0.6), None, "{round}");
+            assert_eq!(bandwidth.take_full(0.6, 10.0), None, "{round}");
             bandwidth.on_ack(50.0, if round % 2 == 0 { 30.0 } else { 70.0 });
             bandwidth.on_round(&RoundTrip { has_queue: true, ..second(0.6) }, true);
         }
-        assert_eq!(bandwidth.take_full(0.6), Some(100.0));
-        assert_eq!(bandwidth.take_full(0.6), None);
+        assert_eq!(bandwidth.take_full(0.6, 1.0), None, "in rounds of 50 segments, 200 are too few");
+        assert_eq!(bandwidth.take_full(0.6, 10.0), Some(100.0), "of a small flow, four rounds are enough");
+        assert_eq!(bandwidth.take_full(0.6, 10.0), None);
     }
 
     /// Each round counted no more of its losses than is usual, and a link with bursts seemed 3 % slower than it is.
@@ -219,7 +226,7 @@ mod tests {
             bandwidth.on_ack(50.0, if round % 2 == 0 { 0.0 } else { 100.0 });
             bandwidth.on_round(&RoundTrip { has_queue: true, ..second(0.5) }, true);
         }
-        assert_eq!(bandwidth.take_full(0.5), Some(100.0), "not 75");
+        assert_eq!(bandwidth.take_full(0.5, 10.0), Some(100.0), "not 75");
     }
 
     #[test]

@@ -247,7 +247,7 @@ impl Bbr {
         (self.round.paced_before, self.round.paced) = (self.round.paced, self.pacing_rate);
         if matches!(self.phase, Phase::Down | Phase::Cruise)
             && bandwidth::is_chancy(self.explained())
-            && let Some(full) = self.bandwidth.take_full(self.explained())
+            && let Some(full) = self.bandwidth.take_full(self.explained(), self.mss)
         {
             self.bounds.bw_lo = self.bounds.bw_lo.min(full);
         }
