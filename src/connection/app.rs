@@ -62,7 +62,7 @@ impl Connection {
     }
 
     fn note_written(&mut self, now: Time) {
-        self.snd.rtt.on_guess(self.rcv.echoed_round_trip());
+        self.snd.rtt.on_guess(|| self.rcv.echoed_round_trip());
         self.note_activity(now);
         self.after(now);
     }
@@ -149,7 +149,7 @@ impl Connection {
             return;
         }
         self.snd.fin_queued = true;
-        self.snd.rtt.on_guess(self.rcv.echoed_round_trip());
+        self.snd.rtt.on_guess(|| self.rcv.echoed_round_trip());
         self.move_to_closing_state();
         self.after(now);
     }

@@ -57,8 +57,12 @@ impl RttEstimator {
 
     /// Takes `rtt`, which may be longer than a round trip was, for the first sample, if there is none yet and the timeout
     /// gets shorter by it. Zero is none.
-    pub fn on_guess(&mut self, rtt: Duration) {
-        if self.latest == 0 && !rtt.is_zero() && rtt < USEFUL {
+    pub fn on_guess(&mut self, rtt: impl FnOnce() -> Duration) {
+        if self.latest != 0 {
+            return;
+        }
+        let rtt = rtt();
+        if !rtt.is_zero() && rtt < USEFUL {
             self.on_sample(rtt);
         }
     }
@@ -196,12 +200,12 @@ mod tests {
     fn a_guess_is_taken_only_before_the_first_sample_and_if_it_shortens_the_timeout() {
         for (guess, rto) in [(0, 1000), (40, 200), (100, 300), (332, 996), (333, 1000), (5000, 1000)] {
             let mut rtt = RttEstimator::new();
-            rtt.on_guess(ms(guess));
+            rtt.on_guess(|| ms(guess));
             assert_eq!(rtt.rto(), ms(rto), "{guess} ms");
         }
         let mut rtt = RttEstimator::new();
         rtt.on_sample(ms(80));
-        rtt.on_guess(ms(40));
+        rtt.on_guess(|| ms(40));
         assert_eq!((rtt.srtt(), rtt.min_rtt()), (ms(80), ms(80)));
     }
 
