@@ -6,8 +6,8 @@ use super::pmtud::Question;
 use super::{Connection, IntegrityMode, State};
 use crate::time::Time;
 use crate::wire::{
-    Extension, Flags, Integrity, Options, SackBuffer, Sealing, Segment, SeqNum, Timestamps, ext_flags,
-    renumber,
+    Extension, Flags, Integrity, Options, SackBuffer, SealedRow, Sealing, Segment, SeqNum, Timestamps,
+    ext_flags, renumber,
 };
 
 /// One GSO batch that `poll_transmit` appended to its buffer.
@@ -320,11 +320,13 @@ impl Connection {
         }
         out.reserve(size * count as usize);
         let mut bytes = self.snd.buffer.reader(start);
+        let mut row = None;
         for seq in (start..run.end).step_by(len as usize) {
-            let place = out.len();
+            let (place, seq) = (out.len(), self.snd.space.wrap(seq));
             out.extend_from_within(begin..begin + header_len);
-            renumber(&mut out[place..], self.snd.space.wrap(seq), flags);
-            let mut sealing = Sealing::begin(&mut out[place..], integrity);
+            renumber(&mut out[place..], seq, flags);
+            let row = row.get_or_insert_with(|| SealedRow::begin(&mut out[place..], integrity));
+            let mut sealing = Sealing::begin_next(row, seq);
             bytes.read(len as usize, |piece| sealing.append(piece, out));
             sealing.finish(&mut out[place..]);
             self.trace_chunk(&out[place..], Reason::New);

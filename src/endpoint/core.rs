@@ -36,6 +36,10 @@ const TRIM_AFTER: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_micros(50);
 /// ACKs that wait a little are fewer to look at together; only the I/O thread is not to come for them.
 const GLANCE_FOR_ROOM: Duration = Duration::from_micros(200);
+/// Who has so much to read has it in the cache. What came on top would lie there until it has left the cache, and
+/// so would all that follows, up to the whole window.
+pub(super) const PLENTY: usize = 128 << 10;
+const GLANCE_WITH_PLENTY: Duration = Duration::from_micros(500);
 
 /// Who may sleep on the socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,8 +73,13 @@ impl Wanted {
     }
 
     /// How long a call for it leaves the socket alone, if it need not wait.
-    pub(super) const fn glance(self) -> Duration {
-        if self.is_room() { GLANCE_FOR_ROOM } else { GLANCE }
+    pub(super) fn glance(self, mux: &Mux) -> Duration {
+        let readable = |id| mux.connection(id).map_or(0, |connection| connection.readable_bytes());
+        match self {
+            _ if self.is_room() => GLANCE_FOR_ROOM,
+            Self::Condition { id, .. } if readable(id) >= PLENTY => GLANCE_WITH_PLENTY,
+            _ => GLANCE,
+        }
     }
 
     /// It is a call that writes.

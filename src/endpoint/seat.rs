@@ -130,7 +130,7 @@ impl Shared {
         }
         let now = udp::now();
         core.presence.on_call(now, udp::was_preempted);
-        let is_due = core.seat == Seat::Free && now - core.driven_at >= wait.wanted.glance();
+        let is_due = core.seat == Seat::Free && now - core.driven_at >= wait.wanted.glance(&core.mux);
         // Who has to wait drives anyway.
         if is_due && (wait.limit == Some(Duration::ZERO) || wait.wanted.holds(&core.mux, &core.sending)) {
             core = self.drive(core, Some(Time::ZERO), None)?;

@@ -31,6 +31,31 @@ impl Register {
         self.update_portably(bytes)
     }
 
+    /// After `words`, too, as little-endian bytes.
+    pub(super) fn update_words(self, words: [u64; 4]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("sse4.2") {
+            // SAFETY: the processor has what the function is compiled for, as was just asked.
+            return Self(unsafe { x86::words(self.0, words) });
+        }
+        self.update_portably(words.map(u64::to_le_bytes).as_flattened())
+    }
+
+    /// What `word` is to a message in which so many bytes follow it: CRCs are linear. One with another word there has
+    /// the register [`with`](Self::with) both words' parts.
+    pub(super) fn part(word: [u8; 4], bytes_behind: usize) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("sse4.2") {
+            // SAFETY: as above.
+            return Self(unsafe { x86::part(u32::from_le_bytes(word), bytes_behind) });
+        }
+        Self::part_portably(word, bytes_behind)
+    }
+
+    pub(super) const fn with(self, part: Self) -> Self {
+        Self(self.0 ^ part.0)
+    }
+
     /// After `bytes`, too, which are appended to `out`.
     pub(super) fn append(self, bytes: &[u8], out: &mut Vec<u8>) -> Self {
         #[cfg(target_arch = "x86_64")]
@@ -40,6 +65,13 @@ impl Register {
         }
         out.extend_from_slice(bytes);
         self.update(bytes)
+    }
+
+    fn part_portably(word: [u8; 4], bytes_behind: usize) -> Self {
+        const ZEROS: [u8; 64] = [0; 64];
+        let part = Self(0).update_portably(&word);
+        let part = (0..bytes_behind / ZEROS.len()).fold(part, |part, _| part.update_portably(&ZEROS));
+        part.update_portably(&ZEROS[..bytes_behind % ZEROS.len()])
     }
 
     fn update_portably(self, bytes: &[u8]) -> Self {
@@ -56,8 +88,8 @@ impl Register {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m128i, __m512i, _mm_crc32_u8, _mm_crc32_u64, _mm_cvtsi32_si128, _mm_extract_epi64, _mm_set_epi64x,
-        _mm_xor_si128, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_xor_si256,
+        __m128i, __m512i, _mm_crc32_u8, _mm_crc32_u32, _mm_crc32_u64, _mm_cvtsi32_si128, _mm_extract_epi64,
+        _mm_set_epi64x, _mm_xor_si128, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_xor_si256,
         _mm512_broadcast_i32x4, _mm512_castsi512_si256, _mm512_clmulepi64_epi128, _mm512_extracti64x4_epi64,
         _mm512_loadu_si512, _mm512_maskz_expand_epi8, _mm512_maskz_mov_epi64, _mm512_set_epi64,
         _mm512_setzero_si512, _mm512_storeu_si512, _mm512_ternarylogic_epi64, _mm512_xor_si512,
@@ -127,6 +159,18 @@ mod x86 {
         let register =
             words.iter().fold(u64::from(register), |r, w| _mm_crc32_u64(r, u64::from_le_bytes(*w)));
         rest.iter().fold(register as u32, |r, byte| _mm_crc32_u8(r, *byte))
+    }
+
+    #[target_feature(enable = "sse4.2")]
+    pub(super) fn words(register: u32, words: [u64; 4]) -> u32 {
+        words.into_iter().fold(u64::from(register), |r, word| _mm_crc32_u64(r, word)) as u32
+    }
+
+    #[target_feature(enable = "sse4.2")]
+    pub(super) fn part(word: u32, bytes_behind: usize) -> u32 {
+        let part = u64::from(_mm_crc32_u32(0, word));
+        let part = (0..bytes_behind / 8).fold(part, |r, _| _mm_crc32_u64(r, 0)) as u32;
+        (0..bytes_behind % 8).fold(part, |r, _| _mm_crc32_u8(r, 0))
     }
 
     /// At least a block. `to` is as long as `from` and written from end to end, if it is to be a `COPY`.
@@ -319,6 +363,27 @@ mod tests {
             }
             prop_assert_eq!(register.crc(), crc_fast::crc32_iscsi(&bytes));
             prop_assert_eq!(out, copied);
+        }
+
+        /// What a row of segments gains by: all but a word is the same.
+        #[test]
+        fn a_message_with_another_word_has_the_register_with_both_parts(
+            bytes in proptest::collection::vec(any::<u8>(), 4..400),
+            at in any::<proptest::sample::Index>(),
+            word: [u8; 4],
+        ) {
+            let at = at.index(bytes.len() - 3);
+            let (mut other, behind) = (bytes.clone(), bytes.len() - at - 4);
+            let old = std::mem::replace(other[at..].first_chunk_mut().unwrap(), word);
+            let parts = Register::part(old, behind).with(Register::part(word, behind));
+            prop_assert_eq!(Register::NEW.update(&bytes).with(parts), Register::NEW.update(&other));
+            prop_assert_eq!(Register::part(word, behind), Register::part_portably(word, behind));
+        }
+
+        #[test]
+        fn words_are_bytes(words: [u64; 4]) {
+            let bytes = words.map(u64::to_le_bytes);
+            prop_assert_eq!(Register::NEW.update_words(words), Register::NEW.update(bytes.as_flattened()));
         }
 
         #[test]

@@ -29,7 +29,7 @@ mod seq;
 mod tests;
 
 pub use checksum::{checksum_is_zero, checksum_ok};
-pub use crc::{Integrity, Sealing, crc_key, crc_ok, is_continued_by, seal};
+pub use crc::{Integrity, SealedRow, Sealing, crc_key, crc_ok, is_continued_by, seal};
 pub use display::RelativeSegment;
 pub use flags::Flags;
 pub use options::{Extension, Options, Timestamps, ext_flags, has_extension};

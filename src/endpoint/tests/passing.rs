@@ -1,9 +1,10 @@
-//! Calls that never wait, beside a driver that does not get the lock.
+//! Calls that need not wait: what they do for the endpoint in passing.
 
 use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::endpoint::ConnOption;
+use crate::endpoint::core::{PLENTY, Wanted};
 
 /// A question or a change that never waits.
 type Call = fn(&Endpoint, ConnId);
@@ -58,4 +59,28 @@ fn a_driver_that_sleeps_is_left_alone() {
         }
         assert!(server.shared.signals.poller.wait(NOW).unwrap().readable, "still");
     });
+}
+
+/// It would make the cache's bytes the memory's: 64 MB once waited for a program that was a tenth too slow.
+#[test]
+fn who_has_plenty_to_read_looks_at_the_socket_less_often() {
+    let server = receiver(true);
+    let (client, id, conn) = established(&server);
+    let waiting = || server.shared.lock().unwrap().mux.connection(conn).unwrap().readable_bytes();
+    let glance = || Wanted::readable(conn).glance(&server.shared.lock().unwrap().mux);
+    let seldom = thread::scope(|scope| {
+        let waker = client.waker(Some(id));
+        let sending = scope.spawn(|| client.send(id, &pattern(64 << 20), LONG));
+        let mut read = 0;
+        while read < 4 << 20 {
+            read += recv(&server, conn, 1 << 20, LONG).unwrap().len(); // the window grows with what is read
+        }
+        until("the window is full", || waiting() >= PLENTY);
+        waker.wake();
+        sending.join().unwrap().unwrap();
+        glance()
+    });
+    client.finish(id).unwrap();
+    while !recv(&server, conn, 1 << 20, LONG).unwrap().is_empty() {}
+    assert!(seldom > 5 * glance());
 }
