@@ -143,7 +143,7 @@ impl Sender {
             newly_ce: self.ecn.take_news(),
         };
         self.cc.on_ack(now, &sample);
-        self.pacer.set_rate(now, self.cc.pacing_rate());
+        self.repace(now);
         self.cwnd_limited = false;
         let (in_flight, mss) = (self.board.in_flight(), self.mss as u64);
         if let Some(prr) = self.episode.as_mut().and_then(|e| e.prr.as_mut()) {

@@ -331,7 +331,7 @@ impl Dormant {
         if is_new {
             snd.on_handshake(now);
         } else {
-            snd.pacer.set_rate(now, snd.cc.pacing_rate());
+            snd.repace(now);
         }
         snd
     }

@@ -181,7 +181,7 @@ impl Sender {
         let waiting = self.board.outstanding_segments() as u32;
         if self.liveness.on_answer(self.loss_rate, waiting) {
             self.cc.on_path_restored(now);
-            self.pacer.set_rate(now, self.cc.pacing_rate());
+            self.repace(now);
         }
     }
 

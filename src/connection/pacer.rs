@@ -13,9 +13,6 @@ const BURST_TIME_MIN: Duration = Duration::from_micros(200);
 /// A host that comes later than it was told to sends at once what up to so much of the delay is worth. Were that lost,
 /// less would leave than the rate, and a controller that measures what arrives would follow it down.
 const LATE_MAX: Duration = Duration::from_millis(10);
-/// Once nothing may leave, what has gathered in this time leaves at once, at most a batch: a system call and the
-/// peer's wake-up cost more than a segment. (More would spare timers at 100 Mbit/s: docs/fast-path.md says why not.)
-const QUANTUM_TIME: Duration = Duration::from_micros(50);
 
 /// Nanobytes: what one byte per second yields in a nanosecond.
 const NANO: i128 = 1_000_000_000;
@@ -33,10 +30,11 @@ pub struct Pacer {
     /// Nanobytes that could be sent at `updated_at`; negative: sent ahead of time.
     credit: i128,
     updated_at: Time,
-    /// How much of it, at that moment only, may exceed a burst: a host came late.
-    late: i128,
-    /// Ran dry: the next to leave waits for a quantum.
+    /// How many nanoseconds' worth of it, at that moment only, may exceed a burst: a host came late.
+    late: u32,
+    /// Ran dry: the next to leave waits for a quantum, what gathers in so many nanoseconds.
     is_dry: bool,
+    quantum_time: u32,
     /// Bytes, of the present rate: divided once for all segments that leave at it.
     burst: u64,
     quantum: u64,
@@ -48,22 +46,35 @@ impl Pacer {
     pub fn new(mss: u32) -> Self {
         let mss = mss.max(1);
         let (credit, updated_at) = (0, Time::ZERO);
-        Self { rate: None, mss, credit, updated_at, late: 0, is_dry: false, burst: 0, quantum: 0 }
+        Self {
+            rate: None,
+            mss,
+            credit,
+            updated_at,
+            late: 0,
+            is_dry: false,
+            quantum_time: 0,
+            burst: 0,
+            quantum: 0,
+        }
     }
 
-    /// Sets the rate in bytes per second; None turns pacing off, 0 counts as 1.
+    /// Sets the rate in bytes per second; None turns pacing off, 0 counts as 1. Once nothing may leave, what gathers in
+    /// `quantum_time` leaves at once, at most a batch: a timer, a system call and the peer's wake-up cost more than a
+    /// segment.
     ///
     /// Credit and debt in bytes survive a change of rate. Pacing that is turned on begins with one burst.
-    pub fn set_rate(&mut self, now: Time, rate: Option<u64>) {
+    pub fn set_rate(&mut self, now: Time, rate: Option<u64>, quantum_time: Duration) {
         let rate = rate.map(|rate| rate.max(1));
-        if rate == self.rate {
+        let quantum_time = u32::try_from(quantum_time.as_nanos()).unwrap_or(u32::MAX);
+        if (rate, quantum_time) == (self.rate, self.quantum_time) {
             return;
         }
         self.settle(now);
         if self.rate.is_none() {
             self.credit = i128::MAX; // cut to one burst where it is read
         }
-        self.rate = rate;
+        (self.rate, self.quantum_time) = (rate, quantum_time);
         self.measure_bursts();
     }
 
@@ -84,9 +95,8 @@ impl Pacer {
     pub fn on_late(&mut self, now: Time, due: Time) {
         let Some(rate) = self.rate else { return };
         self.settle(due);
-        let nanos = i128::try_from(now.since(self.updated_at).min(LATE_MAX).as_nanos()).unwrap_or(0);
-        self.late = nanos * i128::from(rate);
-        self.credit = self.credit.saturating_add(self.late);
+        self.late = now.since(self.updated_at).min(LATE_MAX).subsec_nanos();
+        self.credit = self.credit.saturating_add(i128::from(self.late) * i128::from(rate));
         self.updated_at = self.updated_at.max(now);
     }
 
@@ -131,14 +141,14 @@ impl Pacer {
         let floor = 2 * u64::from(self.mss);
         let least = bytes_in(BURST_TIME_MIN, rate).max(BURST_MAX);
         self.burst = bytes_in(BURST_TIME, rate).clamp(floor, least.max(floor));
-        let quantum = bytes_in(QUANTUM_TIME, rate).min(BURST_MAX);
+        let quantum = bytes_in(Duration::from_nanos(self.quantum_time.into()), rate).min(BURST_MAX);
         self.quantum = if quantum > u64::from(self.mss) { quantum } else { 0 };
     }
 
     fn credit_at(&self, now: Time, rate: u64) -> i128 {
         let elapsed = i128::from(now.as_nanos().saturating_sub(self.updated_at.as_nanos()));
         let earned = elapsed.saturating_mul(i128::from(rate));
-        let late = if elapsed == 0 { self.late } else { 0 };
+        let late = if elapsed == 0 { i128::from(self.late) * i128::from(rate) } else { 0 };
         self.credit.saturating_add(earned).min(i128::from(self.burst) * NANO + late)
     }
 
@@ -164,6 +174,7 @@ mod tests {
 
     const MSS: u32 = 1000;
     const SECOND: u64 = 1_000_000_000;
+    const QUANTUM: Duration = Duration::from_micros(50);
 
     fn at(nanos: u64) -> Time {
         Time::from_nanos(nanos)
@@ -171,7 +182,7 @@ mod tests {
 
     fn paced(rate: u64) -> Pacer {
         let mut pacer = Pacer::new(MSS);
-        pacer.set_rate(Time::ZERO, Some(rate));
+        pacer.set_rate(Time::ZERO, Some(rate), QUANTUM);
         pacer
     }
 
@@ -198,7 +209,7 @@ mod tests {
             assert_eq!(pacer.budget(Time::MAX), burst, "credit does not pile up while idle");
         }
         let mut jumbo = Pacer::new(60_000);
-        jumbo.set_rate(at(0), Some(1));
+        jumbo.set_rate(at(0), Some(1), QUANTUM);
         assert_eq!(jumbo.budget(at(0)), 120_000);
     }
 
@@ -227,7 +238,7 @@ mod tests {
 
     /// Rates, and the bytes that leave for each wait: a timer costs more than a segment, a queue fills in no time.
     #[test]
-    fn what_leaves_after_running_dry_is_50_us_of_the_rate_and_at_most_a_batch() {
+    fn what_leaves_after_running_dry_is_a_quantum_of_the_rate_and_at_most_a_batch() {
         for (rate, batch) in
             [(12_500_000, 1_000), (125_000_000, 6_250), (500_000_000, 25_000), (2_500_000_000, 65_536)]
         {
@@ -270,7 +281,7 @@ mod tests {
         pacer.on_sent(at(0), 10_000);
         pacer.on_late(at(SECOND), at(100_000));
         assert_eq!(pacer.budget(at(SECOND)), 101_000, "1,000 when due, and 10 ms");
-        pacer.set_rate(at(SECOND), Some(10_000_001));
+        pacer.set_rate(at(SECOND), Some(10_000_001), QUANTUM);
         assert_eq!(pacer.budget(at(SECOND)), 101_000);
         assert_eq!(pacer.budget(at(SECOND + 1)), 10_000, "a burst");
         pacer.on_sent(at(SECOND), 100_000);
@@ -291,12 +302,12 @@ mod tests {
     fn change_of_rate_keeps_bytes_earned_and_owed() {
         let mut pacer = paced(1_000_000);
         pacer.on_sent(at(0), 3_000); // owes 1,000
-        pacer.set_rate(at(500_000), Some(10_000_000)); // 500 paid at the old rate, 500 at the new
+        pacer.set_rate(at(500_000), Some(10_000_000), QUANTUM); // 500 paid at the old rate, 500 at the new
         assert_eq!(pacer.budget(at(550_000)), 0);
         assert_eq!(pacer.budget(at(650_000)), 1_000);
-        pacer.set_rate(at(650_000), None);
+        pacer.set_rate(at(650_000), None, QUANTUM);
         assert_eq!(pacer.budget(at(650_000)), u64::MAX);
-        pacer.set_rate(at(700_000), Some(1_000_000));
+        pacer.set_rate(at(700_000), Some(1_000_000), QUANTUM);
         assert_eq!(pacer.budget(at(700_000)), 2_000);
     }
 
@@ -307,7 +318,7 @@ mod tests {
         assert_eq!(pacer.budget(at(0)), 0);
         pacer.set_mss(u32::MAX);
         pacer.set_mss(0);
-        pacer.set_rate(at(0), Some(0));
+        pacer.set_rate(at(0), Some(0), QUANTUM);
         assert_eq!(pacer.rate(), Some(1));
         (0..100).for_each(|_| pacer.on_sent(at(7), u64::MAX));
         assert_eq!(pacer.budget(Time::MAX), 0);

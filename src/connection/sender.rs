@@ -301,8 +301,13 @@ impl Sender {
         let rtt = self.rtt.min_rtt();
         if !rtt.is_zero() {
             self.cc.on_handshake(now, rtt);
-            self.pacer.set_rate(now, self.cc.pacing_rate());
+            self.repace(now);
         }
+    }
+
+    /// The pacer follows the controller.
+    pub(super) fn repace(&mut self, now: Time) {
+        self.pacer.set_rate(now, self.cc.pacing_rate(), self.cc.pacing_quantum());
     }
 
     /// Whether `len` more bytes may enter the network now.

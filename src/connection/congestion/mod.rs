@@ -197,6 +197,10 @@ pub trait Controller: Debug + Send {
     fn ssthresh(&self) -> u64;
     /// Bytes per second to pace at; None: no pacing.
     fn pacing_rate(&self) -> Option<u64>;
+    /// Once the pace lets nothing leave, what it allows in this time leaves at once.
+    fn pacing_quantum(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Proportional rate reduction (RFC 9937) applies during recovery. False for controllers that set
     /// cwnd themselves at every moment (fixed, BBR).
     fn wants_prr(&self) -> bool;

@@ -45,7 +45,7 @@ fn the_stream_leaves_at_the_rate_the_controller_asks_for() {
     let link = Impairments { delay: ms(10), ..Impairments::default() };
     let mut pair = Pair::new(&Config::default(), link.clone(), link, 5);
     pair.a.conn().snd.cc = Box::new(Steady);
-    pair.a.conn().snd.pacer.set_rate(Time::ZERO, Some(RATE));
+    pair.a.conn().snd.pacer.set_rate(Time::ZERO, Some(RATE), Duration::from_micros(50));
     pair.a.to_write = pattern(500_000, 1);
     let took = pair.run_to_end(ms(60_000));
     pair.assert_exact();

@@ -6,6 +6,11 @@ use super::{Bbr, CWND_MIN, Phase, initial_window, startup};
 use crate::connection::congestion::{AckSample, CongestionEvent, Controller, Watch};
 use crate::time::Time;
 
+/// The send quantum: a part of the round trip, within bounds.
+const QUANTUM_PART: u32 = 64;
+const QUANTUM_MIN: Duration = Duration::from_micros(50);
+const QUANTUM_MAX: Duration = Duration::from_micros(200);
+
 impl Controller for Bbr {
     fn keep(&self) -> Option<Box<dyn Controller>> {
         (self.is_full || self.floor.get() > 0.0).then(|| Box::new(self.clone()) as _)
@@ -98,6 +103,15 @@ impl Controller for Bbr {
 
     fn pacing_rate(&self) -> Option<u64> {
         (self.pacing_rate > 0.0).then_some(self.pacing_rate as u64)
+    }
+
+    /// The draft's send quantum (4.6.3) is 1 ms of the rate, and 2 segments at least. Its bursts make a start-up at a
+    /// short queue take the queue's loss for the path's.
+    fn pacing_quantum(&self) -> Duration {
+        match self.phase {
+            Phase::Startup | Phase::Drain => QUANTUM_MIN,
+            _ => (self.rtt() / QUANTUM_PART).clamp(QUANTUM_MIN, QUANTUM_MAX),
+        }
     }
 
     fn wants_prr(&self) -> bool {

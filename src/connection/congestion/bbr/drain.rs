@@ -19,8 +19,8 @@ const OVERFLOWED_GAIN: f64 = 1.0;
 /// What became of start-up's last flight, in segments.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Drain {
-    acked: f64,
-    lost: f64,
+    acked: f32,
+    lost: f32,
     /// On a long path, and what became of start-up's last flight is not known yet.
     is_blind: bool,
     has_overflowed: bool,
@@ -31,10 +31,10 @@ pub(super) struct Drain {
 impl Drain {
     /// So many segments were delivered and lost; `before` is the share that was lost in start-up's earlier rounds.
     fn on_fates(&mut self, acked: f64, lost: f64, before: f64) {
-        self.acked += acked;
-        self.lost += lost;
-        let most = (before + startup::OVERFLOW) * (self.acked + self.lost);
-        self.has_overflowed |= self.lost >= startup::LOSSES_MIN && self.lost > most;
+        self.acked += acked as f32;
+        self.lost += lost as f32;
+        let (lost, all) = (f64::from(self.lost), f64::from(self.acked + self.lost));
+        self.has_overflowed |= lost >= startup::LOSSES_MIN && lost > (before + startup::OVERFLOW) * all;
     }
 
     pub(super) fn pacing_gain(&self) -> f64 {

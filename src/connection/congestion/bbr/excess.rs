@@ -25,7 +25,8 @@ impl Bbr {
         } else if now > self.calm_at + CALM_MEMORY && before > 0.0 {
             self.floor.forget();
         }
-        self.floor.bar(self.contrast.is_crowded(), self.own_queue.is_others(now));
+        let is_crowded = self.contrast.is_crowded(self.floor.dispersion());
+        self.floor.bar(is_crowded, self.own_queue.is_others(now));
         if self.floor.get() < before {
             self.bandwidth.on_floor(before, self.floor.get(), 0.0);
         }

@@ -27,7 +27,7 @@ mod startup;
 use bandwidth::{Bandwidth, RoundTrip};
 use bounds::Bounds;
 use chance::Chance;
-use contrast::Contrast;
+use contrast::{Contrast, Queue};
 use cycle::Cycle;
 use drain::Drain;
 use extra_acked::ExtraAcked;
@@ -230,7 +230,8 @@ impl Bbr {
         }
         let is_calm = was_calm && self.round.is_calm;
         if self.phase == Phase::Cruise && self.cruises_since_probe() >= 3 {
-            self.contrast.on_round(is_calm, acked, lost, self.floor.dispersion());
+            let queue = Queue::of(is_calm, self.round.mean_rtt(), self.rtt());
+            self.contrast.on_round(queue, acked, lost);
         }
         self.note_own_queue(now, acked, lost, !counts);
         self.doubt_floor(now, is_calm);

@@ -4,6 +4,10 @@
 //! lost, and round trips took no longer than before it, the queue was full before: others keep it so, and what is lost
 //! there is no medium's doing. Neither trials (`loss_floor`) nor calm rounds (`contrast`) tell that to one who never
 //! saw the queue empty: to him its full length is the path's.
+//!
+//! A start that found little, on a path with much loss by chance, is the same to look at: its probe grows from far below
+//! the link's rate, and makes no queue. So a probe that carried twice what was carried before, where no round took longer
+//! than the path does, tells of room and not of others.
 
 use std::time::Duration;
 
@@ -19,6 +23,10 @@ const LONGER: f32 = 1.0 / 32.0;
 const LONGER_MIN: f32 = 0.000_25;
 /// Of a queue that lengthens the least round trip by more, everybody knows already.
 const DEEP: f32 = 1.125;
+/// A probe has found room if it carried this multiple of what was carried between probes, and usual round trips are no
+/// longer than the least one by this.
+const ROOM: f32 = 1.8;
+const EMPTY: f32 = 1.01;
 /// Weight of the latest round between probes.
 const WEIGHT: f32 = 0.125;
 /// No floor is believed for so long, and for twice as long if the next probe says the same, up to four times. It must
@@ -31,6 +39,9 @@ const DOUBLINGS_MAX: u8 = 2;
 pub(super) struct OwnQueue {
     /// Seconds that round trips take between probes, in the mean; 0 before the first.
     usual: f32,
+    /// Segments that a round between probes brings, in the mean, and the most that one of this probe did.
+    carried: f32,
+    most: f32,
     /// The longest mean of a round of this probe.
     longest: f32,
     /// Segments that it lost beyond the share [`CROWDED`], and how many it had: as many as fit.
@@ -44,19 +55,22 @@ pub(super) struct OwnQueue {
 
 impl OwnQueue {
     pub(super) fn begin_probe(&mut self) {
-        (self.longest, self.beyond, self.segments, self.is_probing) = (0.0, 0.0, 0, true);
+        (self.most, self.longest, self.beyond) = (0.0, 0.0, 0.0);
+        (self.segments, self.is_probing) = (0, true);
     }
 
     /// A round between two probes.
-    fn on_cruise(&mut self, rtt: Option<f32>) {
+    fn on_cruise(&mut self, acked: f64, rtt: Option<f32>) {
         let Some(rtt) = rtt else { return };
         let weight = if self.usual > 0.0 { WEIGHT } else { 1.0 };
         self.usual += weight * (rtt - self.usual);
+        self.carried += weight * (acked as f32 - self.carried);
     }
 
     /// A round that tells of so many segments of the probe. One that the application limits is none.
     fn on_probe(&mut self, acked: f64, lost: f64, rtt: Option<f32>, is_app_limited: bool) {
         self.is_probing &= !is_app_limited;
+        self.most = self.most.max(acked as f32);
         self.segments = self.segments.saturating_add((acked + lost).round() as u16);
         self.beyond += (lost - CROWDED * (acked + lost)) as f32;
         self.longest = self.longest.max(rtt.unwrap_or_default());
@@ -66,7 +80,9 @@ impl OwnQueue {
     fn end_probe(&mut self, now: Time, min_rtt: Duration) {
         let is_known = std::mem::take(&mut self.is_probing) && self.usual > 0.0 && self.longest > 0.0;
         let is_deep = self.usual > DEEP * min_rtt.as_secs_f32();
-        if !is_known || is_deep || self.segments < SEGMENTS_MIN || self.beyond < 0.0 {
+        let is_empty = self.usual < EMPTY * min_rtt.as_secs_f32();
+        let has_room = is_empty && self.most > ROOM * self.carried;
+        if !is_known || is_deep || has_room || self.segments < SEGMENTS_MIN || self.beyond < 0.0 {
             return;
         }
         if self.longest > self.usual * (1.0 + LONGER) + LONGER_MIN {
@@ -99,7 +115,7 @@ impl Bbr {
             Phase::Cruise => {
                 self.own_queue.end_probe(now, self.rtt());
                 if self.cruises_since_probe() >= 3 {
-                    self.own_queue.on_cruise(rtt);
+                    self.own_queue.on_cruise(acked, rtt);
                 }
             }
             _ => {}
@@ -132,7 +148,7 @@ mod tests {
     /// Round trips of 43 ms between probes, where the least is 40 ms.
     fn cruising() -> OwnQueue {
         let mut queue = OwnQueue::default();
-        (0..10).for_each(|_| queue.on_cruise(Some(0.043)));
+        (0..10).for_each(|_| queue.on_cruise(20.0, Some(0.043)));
         queue
     }
 
@@ -156,10 +172,23 @@ mod tests {
         clean.on_probe(95.0, 5.0, Some(0.043), false);
         clean.end_probe(at(0), ms(40));
         let mut deep = OwnQueue::default();
-        deep.on_cruise(Some(0.06));
+        deep.on_cruise(20.0, Some(0.06));
         probe(&mut deep, at(0), 90.0, &[60]);
         for queue in [small, clean, deep] {
             assert!(!queue.is_others(at(1)), "{queue:?}");
+        }
+    }
+
+    /// One start in 16 at half loss ended far below the link's rate, and stayed at a tenth of it for 12 s and more.
+    #[test]
+    fn a_probe_that_grows_on_an_empty_path_has_found_room() {
+        for (least, carried, is_others) in [(43, 11.0, false), (43, 12.0, true), (42, 11.0, true)] {
+            let mut queue = OwnQueue::default();
+            (0..10).for_each(|_| queue.on_cruise(carried, Some(0.043_4)));
+            queue.begin_probe();
+            (0..3).for_each(|_| queue.on_probe(20.0, 20.0, Some(0.043_5), false));
+            queue.end_probe(at(0), ms(least));
+            assert_eq!(queue.is_others(at(1)), is_others, "{carried} a round, {least} ms");
         }
     }
 
