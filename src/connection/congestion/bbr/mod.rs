@@ -65,11 +65,11 @@ enum Phase {
     Refill,
     Up,
     ProbeRtt,
-    /// Beside a [rival](rival) that does not yield: a step of its cycle.
+    /// Beside a [rival] that does not yield: a step of its cycle.
     Insist(u8),
 }
 
-/// BBR as a [`Controller`]. Bytes and bytes per second are `f64`, exact up to 2^53.
+/// BBR as a [`Controller`](super::Controller). Bytes and bytes per second are `f64`, exact up to 2^53.
 #[derive(Clone, Debug)]
 pub(super) struct Bbr {
     mss: f64,
