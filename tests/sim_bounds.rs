@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dumbbell::{Dumbbell, Flow, Report};
 use rtcp::connection::Config;
-use rtcp::emulator::Impairments;
+use rtcp::emulator::{Impairments, RateStep, Window};
 use rtcp::time::Time;
 
 /// Bytes of IPv4 and UDP header: rates and queues count whole packets.
@@ -117,4 +117,77 @@ fn start_up_on_a_thin_long_path_loses_at_most_two_bandwidth_delay_products() {
 fn sixteen_start_ups_at_once_lose_together_at_most_two_bandwidth_delay_products() {
     let lost = overflow_bdps(16);
     assert!(lost <= 2.0, "{lost:.2} BDP");
+}
+
+/// Bytes that an application says 64 at a time, each 50 ms, from one moment to another.
+fn chat(at: Duration, from: Duration, to: Duration) -> u64 {
+    64 * (at.clamp(from, to) - from).as_millis() as u64 / 50
+}
+
+/// Seconds that the last 20 MB of what the application `said`, at `since`, took over 100 Mbit/s and 40 ms that lose `loss`.
+fn seconds_of_the_rest(said: fn(Duration) -> u64, since: Duration, loss: f64) -> f64 {
+    let rtt = Duration::from_millis(40);
+    let end = since + Duration::from_secs(30);
+    let flow = Flow { said: Some(said), bytes: Some(said(end)), ..Flow::endless(Config::default()) };
+    let link = (Impairments { loss, ..line(100.0, rtt, 1.0) }, line(100.0, rtt, 1.0));
+    let report = play(link, vec![flow], 1, end);
+    assert_eq!(report.flows[0].delivered_in_all, said(end), "in the end");
+    (report.flows[0].last_byte.expect("bytes were delivered").since(Time::ZERO) - since).as_secs_f64()
+}
+
+/// A timer that fires there says nothing of congestion, whether it was right (what was in flight is gone) or not. Its
+/// losses were once counted in the window that it began anew: 82.7 Mbit/s in the second after the link stood still.
+#[test]
+fn a_link_that_stood_still_is_filled_as_before() {
+    let rtt = Duration::from_millis(40);
+    let at = |ms| Duration::from_millis(ms);
+    let step = |ms, rate| RateStep { at: Time::ZERO + at(ms), rate_bit_per_s: Some(rate) };
+    let stood = vec![step(5_000, 100_000), step(5_500, 100_000_000)];
+    let gone = vec![Window { from: Time::ZERO + at(5_000), until: Time::ZERO + at(5_500) }];
+    for (name, rate_steps, blackouts, least) in [("stood", stood, vec![], 90.0), ("gone", vec![], gone, 80.0)]
+    {
+        for seed in 1..=4 {
+            let forward = Impairments {
+                rate_steps: rate_steps.clone(),
+                blackouts: blackouts.clone(),
+                ..line(100.0, rtt, 4.0)
+            };
+            let flow = Flow::endless(Config::default());
+            let dumbbell = Dumbbell { forward, back: line(100.0, rtt, 1.0), flows: vec![flow], seed };
+            let report = dumbbell.run(at(6_500), at(5_500)..at(6_500));
+            let mbit = report.goodput(0) / 1e6;
+            println!("{name}, seed {seed}: {mbit:.1} Mbit/s, {} timeouts", report.flows[0].stats.rto_count);
+            assert!(mbit >= least, "{name}: {mbit:.1} Mbit/s");
+        }
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const BULK: u64 = 20_000_000;
+
+fn step(at: Duration, when: Duration, bytes: u64) -> u64 {
+    if at >= when { bytes } else { 0 }
+}
+
+/// 1.7 s at the link's rate. What little an application says is no measure of the path.
+#[test]
+fn a_transfer_after_a_chat_takes_no_longer_than_one_alone() {
+    let alone = seconds_of_the_rest(|_| BULK, Duration::ZERO, 0.0);
+    let after_chat = |at| chat(at, Duration::ZERO, 3 * SECOND) + step(at, 3 * SECOND, BULK);
+    let between = |at| chat(at, 4 * SECOND, 14 * SECOND) + BULK + step(at, 14 * SECOND, BULK);
+    let after_chat = seconds_of_the_rest(after_chat, 3 * SECOND, 0.0);
+    let between = seconds_of_the_rest(between, 14 * SECOND, 0.0);
+    println!("alone {alone:.2} s, after a chat {after_chat:.2}, after a transfer and a chat {between:.2}");
+    assert!(after_chat <= alone + 0.1 && between <= alone + 0.1);
+}
+
+/// Of a pause, too, nothing is to be learned: not that the path has to be looked at anew, nor that it has changed.
+#[test]
+fn a_transfer_after_a_pause_goes_on_at_the_rate_of_the_one_before() {
+    for loss in [0.0, 0.05] {
+        let alone = seconds_of_the_rest(|_| BULK, Duration::ZERO, loss);
+        let again = seconds_of_the_rest(|at| BULK + step(at, 10 * SECOND, BULK), 10 * SECOND, loss);
+        println!("loss {loss}: at first {alone:.2} s, after a pause {again:.2}");
+        assert!(again <= alone - 0.22, "loss {loss}: {alone:.2} s, then {again:.2}");
+    }
 }

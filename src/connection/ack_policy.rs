@@ -236,7 +236,8 @@ impl AckPolicy {
 
     /// An ACK of its own left, with so many SACK blocks.
     pub(super) fn on_ack_sent(&mut self, blocks: usize) {
-        self.credit -= blocks as i64 * BLOCK_BYTES * RECEIVED_PER_SACK_BYTE;
+        let price = blocks as i64 * BLOCK_BYTES * RECEIVED_PER_SACK_BYTE;
+        self.credit = (self.credit - price).max(-CREDIT_MAX);
         self.alone = false;
         self.forget();
     }

@@ -67,6 +67,9 @@ impl Sender {
         if delivery.bytes > 0 {
             // RFC 7323 section 4.3: out of order, the echo is that of the last segment in order, long ago.
             let is_in_order = advanced && delivery.bytes == acknowledged;
+            if duplicate.is_some() || self.liveness.hears_aside {
+                delivery.rtt = None;
+            }
             self.on_delivery(now, &delivery, echo_ms.filter(|_| is_in_order), duplicate.is_some());
             black_hole = self.pmtud.on_delivered(&delivery, self.rto());
         }
@@ -87,7 +90,7 @@ impl Sender {
     /// `answers_duplicate`: what is delivered now arrived long ago, its own ACK was lost: no round trip.
     fn on_delivery(&mut self, now: Time, delivery: &Delivery, echo_ms: Option<u64>, answers_duplicate: bool) {
         if answers_duplicate || self.liveness.hears_aside {
-            // neither the record nor the echoed timestamp tells when the ACK was caused
+            // neither the record, as `delivery` knows, nor the echoed timestamp tells when the ACK was caused
         } else if let Some(rtt) = delivery.rtt {
             // Samples per round trip: as many as ACKs like this one. The peer may stretch them.
             let flight = self.board.undelivered() + delivery.bytes;

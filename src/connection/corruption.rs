@@ -155,7 +155,7 @@ impl Sender {
             if let Some(episode) = &mut self.episode {
                 episode.prr = None;
             }
-            self.cc.on_spurious(now);
+            self.tell_spurious(now);
         }
     }
 

@@ -181,6 +181,7 @@ impl Sender {
         let waiting = self.board.outstanding_segments() as u32;
         if self.liveness.on_answer(self.loss_rate, waiting) {
             self.cc.on_path_restored(now);
+            self.board.watch(self.cc.watch());
             self.repace(now);
         }
     }
@@ -203,7 +204,7 @@ impl Sender {
     /// The peer speaks again after a silence, of whatever. Perhaps only its own way is free: one segment asks.
     fn try_again(&mut self, now: Time) {
         let limit = self.question_interval();
-        let (_, segments) = self.board.mark_lost_on_timeout(now, limit);
+        let segments = self.board.mark_lost_on_timeout(now, limit);
         self.lost += segments;
         self.board.sort_lost();
         self.timeout_due = self.board.has_lost();

@@ -56,7 +56,6 @@ impl Sender {
         }
         let remaining = self.settle_losses(now, segments);
         let lost = bytes * remaining / segments;
-        self.board.excuse(bytes - lost);
         if self.episode.is_none() {
             self.begin(now, Cause::Fast, None);
             self.reduced = false;
@@ -172,7 +171,7 @@ impl Sender {
             self.undo_count += 1;
             self.board.unmark_lost();
             if self.reduced {
-                self.cc.on_spurious(now);
+                self.tell_spurious(now);
             }
         } else if self.episode.is_none() && self.una > undo.una && !is_mistake {
             // The episode is over; a late D-SACK may still undo it within the next flight.
@@ -312,11 +311,10 @@ impl Sender {
         let first =
             self.guessed.unwrap_or(Guess { at: now, since: now, rate: self.loss_rate, is_of_many: true });
         let guess = Guess { since: self.rto_start, is_of_many: true, ..first }; // all, and their probe
-        let (bytes, segments) = self.board.mark_lost_on_timeout(now, self.rack_limit());
+        let segments = self.board.mark_lost_on_timeout(now, self.rack_limit());
         // Within another episode, and where some was held, it is known by now: what the timer finds is lost.
         self.guessed = Some(guess).filter(|_| is_silent);
         let remaining = self.settle_losses(now, segments);
-        self.board.excuse(bytes - bytes * remaining / segments.max(1));
         let is_first = self.episode.is_none_or(|e| e.cause == Cause::Fast) || self.backoff == 1;
         if is_first || (remaining > 0 && !self.reduced) {
             // The peer has answered, if only with reports: nothing of this says that the path is jammed.
@@ -332,6 +330,12 @@ impl Sender {
         self.timeout_due = self.board.has_lost();
     }
 
+    /// The controller takes its answer back. What this ACK tells may be none of what it watches from now on.
+    pub(super) fn tell_spurious(&mut self, now: Time) {
+        self.cc.on_spurious(now);
+        self.board.watch(self.cc.watch());
+    }
+
     /// Segments have become smaller because larger ones vanish: those in flight leave anew. What was learned
     /// from their loss since the hole began gives way to what was known before, the loss rate and the window, and
     /// no late ACK puts it back.
@@ -342,7 +346,7 @@ impl Sender {
             self.loss_rate = rate;
             if self.undo.is_some_and(|undo| undo.began >= since) {
                 self.episode = None;
-                self.cc.on_spurious(now);
+                self.tell_spurious(now);
                 // The path was idle meanwhile: the window opens again step by step, not in one burst.
                 self.cc.on_idle_restart(now, now - since, self.rto());
             }

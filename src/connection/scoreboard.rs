@@ -30,7 +30,6 @@ pub(super) struct Scoreboard {
     delivered: u64,
     delivered_at: Time,
     first_sent_at: Time,
-    total_lost: u64,
     watch: Watch,
     /// Fates of watched transmissions since [`Scoreboard::take_watched`].
     watched: Fates,
@@ -60,8 +59,12 @@ impl Scoreboard {
         self.lost_bytes > 0
     }
 
-    /// From here on, [`Self::take_watched`] counts the fates of what `watch` covers.
-    pub(super) const fn watch(&mut self, watch: Watch) {
+    /// From here on, [`Self::take_watched`] counts the fates of what `watch` covers; what was counted of a watch that
+    /// began elsewhere is none of its business.
+    pub(super) fn watch(&mut self, watch: Watch) {
+        if watch.after != self.watch.after {
+            self.watched = Fates::default();
+        }
         self.watch = watch;
     }
 
@@ -101,8 +104,7 @@ impl Scoreboard {
         sent.delivered = self.delivered;
         sent.delivered_at = self.delivered_at;
         sent.first_sent_at = self.first_sent_at;
-        sent.lost = self.total_lost;
-        sent.is_app_limited = self.app_limited_until > self.delivered;
+        sent.is_app_limited = self.app_limited_until != 0;
         self.in_flight += sent.len();
         self.outstanding_segments += 1;
         sent.tx_in_flight = self.in_flight;
@@ -364,11 +366,6 @@ impl Scoreboard {
         (bytes, count)
     }
 
-    /// `bytes` of those just marked were lost to corruption: rate samples do not count them.
-    pub(super) fn excuse(&mut self, bytes: u64) {
-        self.total_lost = self.total_lost.saturating_sub(bytes);
-    }
-
     /// When the oldest segment sent before `newest` counts as lost, if there is one.
     pub(super) fn reorder_deadline(&mut self, newest: (Time, u64), limit: Duration) -> Option<Time> {
         let oldest = self.oldest_outstanding()?;
@@ -429,27 +426,26 @@ impl Scoreboard {
         self.in_flight -= len;
         self.outstanding_segments -= 1;
         self.lost_bytes += len;
-        self.total_lost += len;
         self.watched.lost += len * watched;
         self.lost.push_back(start);
         len
     }
 
     /// The retransmission timer fired (RFC 8985 6.3): the first segment is lost, and every other that was
-    /// sent more than `limit` ago. Returns (bytes, segments) marked.
-    pub(super) fn mark_lost_on_timeout(&mut self, now: Time, limit: Duration) -> (u64, u64) {
+    /// sent more than `limit` ago. Returns how many are marked.
+    pub(super) fn mark_lost_on_timeout(&mut self, now: Time, limit: Duration) -> u64 {
         if self.segments.front().is_some_and(|s| s.fate == Fate::Sacked) {
             self.forget_sacks(); // the peer has reneged (RFC 2018 section 8)
         }
-        let (mut bytes, mut count) = (0, 0);
+        let mut segments = 0;
         for index in 0..self.segments.len() {
             let s = self.segments[index];
             if s.fate == Fate::Outstanding && (index == 0 || s.sent_at + limit <= now) {
-                bytes += self.mark(index);
-                count += 1;
+                self.mark(index);
+                segments += 1;
             }
         }
-        (bytes, count)
+        segments
     }
 
     fn forget_sacks(&mut self) {
@@ -479,7 +475,6 @@ impl Scoreboard {
             prior_delivered: p.delivered,
             is_app_limited: p.is_app_limited,
             tx_in_flight: p.tx_in_flight,
-            lost: self.total_lost.saturating_sub(p.lost),
         }
     }
 

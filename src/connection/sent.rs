@@ -45,7 +45,6 @@ pub(super) struct Sent {
     pub(super) delivered_at: Time,
     pub(super) first_sent_at: Time,
     pub(super) tx_in_flight: u64,
-    pub(super) lost: u64,
 }
 
 impl Sent {

@@ -22,6 +22,14 @@ use rtcp::wire::{Flags, Segment, SeqNum, checksum_ok, crc_key, crc_ok};
 const PERIOD: u64 = 65_521;
 /// Most segments in one `poll_transmit`.
 const BATCH: usize = 16;
+/// Hosts have run for a day when a simulation begins: what a connection takes for long ago without having been told so
+/// would show in no simulation that begins with the clock.
+fn uptime(now: Time) -> Time {
+    now + Duration::from_secs(86_400)
+}
+
+/// How often an application that has not always more to say looks whether it has.
+const SAY: Duration = Duration::from_millis(1);
 /// Work within one moment after which the world is said to spin.
 const SPIN_LIMIT: u32 = 1_000_000;
 
@@ -35,6 +43,8 @@ pub(crate) struct Flow {
     pub(crate) start: Duration,
     /// `None` never ends.
     pub(crate) bytes: Option<u64>,
+    /// How many bytes the application has had to say a time after the beginning; `None`: always more.
+    pub(crate) said: Option<fn(Duration) -> u64>,
     /// Nothing more is written from then on, so the stream ends.
     pub(crate) stop: Option<Duration>,
     /// How long after a datagram's arrival, or after a deadline, either end's host gets to it; what came
@@ -48,7 +58,7 @@ impl Flow {
     /// Endless, from the beginning.
     pub(crate) fn endless(config: Config) -> Self {
         let (start, lag, extra_delay) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-        Self { config, controller: None, start, bytes: None, stop: None, lag, extra_delay }
+        Self { config, controller: None, start, bytes: None, said: None, stop: None, lag, extra_delay }
     }
 }
 
@@ -230,6 +240,7 @@ struct End {
 struct Pipe {
     ends: [End; 2],
     bytes: Option<u64>,
+    said: Option<fn(Duration) -> u64>,
     stop: Time,
     lag: Duration,
     extra_delay: Duration,
@@ -243,6 +254,8 @@ struct Pipe {
 enum Event {
     /// The sender dials.
     Start(usize),
+    /// An application that has not always more to say may have now.
+    Say(usize),
     /// A deadline of the connection of this flow and side.
     Timer(usize, usize),
     /// The host of this flow and side gets to what waits in its socket.
@@ -287,6 +300,9 @@ impl World {
         };
         for (index, flow) in what.flows.iter().enumerate() {
             world.schedule(Time::ZERO + flow.start, Event::Start(index));
+            if flow.said.is_some() {
+                world.schedule(Time::ZERO + flow.start + SAY, Event::Say(index));
+            }
         }
         world
     }
@@ -352,12 +368,18 @@ impl World {
             match event {
                 Event::Start(flow) => {
                     let end = &mut self.pipes[flow].ends[LEFT];
-                    let mut connection = Connection::connect(self.now, &end.config, end.identity);
+                    let mut connection = Connection::connect(uptime(self.now), &end.config, end.identity);
                     if let Some(controller) = end.controller {
                         connection.set_controller(controller());
                     }
                     end.connection = Some(connection);
                     self.attend(flow, LEFT);
+                }
+                Event::Say(flow) => {
+                    self.attend(flow, LEFT);
+                    if self.unfinished > 0 {
+                        self.schedule(self.now + SAY, Event::Say(flow));
+                    }
                 }
                 Event::Timer(flow, side) => {
                     let end = &mut self.pipes[flow].ends[side];
@@ -367,7 +389,7 @@ impl World {
                     end.wakes_at = Time::MAX;
                     self.take_inbox(flow, side);
                     if let Some(connection) = &mut self.pipes[flow].ends[side].connection {
-                        connection.handle_timeout(self.now);
+                        connection.handle_timeout(uptime(self.now));
                     }
                     self.attend(flow, side);
                 }
@@ -398,7 +420,7 @@ impl World {
         let mut inbox = std::mem::take(&mut self.pipes[flow].ends[side].inbox);
         let is_news = !inbox.is_empty();
         for (datagram, ce) in inbox.drain(..) {
-            if let Some(reply) = self.pipes[flow].ends[side].receive(self.now, &datagram, ce) {
+            if let Some(reply) = self.pipes[flow].ends[side].receive(uptime(self.now), &datagram, ce) {
                 self.links[1 - side].push(self.now, flow, &reply);
             }
             self.links[side].recycle(datagram);
@@ -425,7 +447,8 @@ impl World {
         }
         let lag = pipe.lag;
         let end = &mut self.pipes[flow].ends[side];
-        let due = end.connection.as_ref().and_then(Connection::poll_timeout).unwrap_or(Time::MAX);
+        let due = end.connection.as_ref().and_then(Connection::poll_timeout);
+        let due = due.map_or(Time::MAX, |due| Time::ZERO + due.since(uptime(Time::ZERO)));
         let due = if due == Time::MAX { due } else { due.max(self.now) + lag };
         if due < end.wakes_at {
             end.wakes_at = due;
@@ -438,7 +461,9 @@ impl World {
             let pipe = &mut self.pipes[flow];
             let Some(connection) = &mut pipe.ends[side].connection else { return };
             self.out.clear();
-            let Some(transmit) = connection.poll_transmit(self.now, BATCH, &mut self.out) else { return };
+            let Some(transmit) = connection.poll_transmit(uptime(self.now), BATCH, &mut self.out) else {
+                return;
+            };
             let size = transmit.segment_size.unwrap_or(transmit.size).max(1);
             for datagram in self.out.chunks(size) {
                 if side == LEFT {
@@ -518,6 +543,7 @@ impl Pipe {
         Self {
             ends: [End { controller: flow.controller, ..left }, right],
             bytes: flow.bytes,
+            said: flow.said,
             stop: flow.stop.map_or(Time::MAX, |stop| Time::ZERO + stop),
             lag: flow.lag,
             extra_delay: flow.extra_delay,
@@ -539,19 +565,20 @@ impl Pipe {
         {
             self.stop = Time::MAX;
             self.bytes = Some(connection.bytes_written());
-            connection.finish(now);
+            connection.finish(uptime(now));
         }
         let end = self.bytes.unwrap_or(u64::MAX);
+        let said = self.said.map_or(end, |said| said(now.since(Time::ZERO)).min(end));
         while let Some(connection) = &self.ends[LEFT].connection
             && connection.is_writable()
-            && connection.bytes_written() < end
+            && connection.bytes_written() < said
         {
             let at = connection.bytes_written();
             let stretch = self.stretch(at, pattern);
-            let len = (end - at).min(stretch.len() as u64) as usize;
+            let len = (said - at).min(stretch.len() as u64) as usize;
             let Some(connection) = &mut self.ends[LEFT].connection else { return };
-            match connection.write(now, &stretch[..len]) {
-                Ok(taken) if taken as u64 == end - at => connection.finish(now),
+            match connection.write(uptime(now), &stretch[..len]) {
+                Ok(taken) if taken as u64 == end - at => connection.finish(uptime(now)),
                 Ok(_) => {}
                 Err(WriteError::WouldBlock) => return,
                 Err(error) => panic!("{:?} at {now:?}: {error:?}", self.ends[LEFT].identity),
@@ -562,10 +589,10 @@ impl Pipe {
     fn read(&mut self, now: Time, pattern: &[u8], buffer: &mut [u8]) {
         loop {
             let Some(connection) = &mut self.ends[RIGHT].connection else { return };
-            match connection.read(now, buffer) {
+            match connection.read(uptime(now), buffer) {
                 Ok(0) => {
                     self.report.end_of_stream.get_or_insert(now);
-                    return connection.finish(now);
+                    return connection.finish(uptime(now));
                 }
                 Ok(read) => {
                     let at = self.report.delivered_in_all;

@@ -52,9 +52,6 @@ pub struct RateSample {
     pub is_app_limited: bool,
     /// Bytes in flight when the sampled segment was sent.
     pub tx_in_flight: u64,
-    /// Bytes marked lost between the sampled transmission and its acknowledgement, those lost to corruption
-    /// left out.
-    pub lost: u64,
 }
 
 /// Transmissions sent after one moment and not after another.

@@ -18,13 +18,12 @@ impl Scoreboard {
             transmissions: 1,
             copies: 0,
             copied_since: now,
-            is_app_limited: self.app_limited_until > self.delivered,
+            is_app_limited: self.app_limited_until != 0,
             transmission: first,
             delivered: self.delivered,
             delivered_at: self.delivered_at,
             first_sent_at: self.first_sent_at,
             tx_in_flight: flight + len,
-            lost: self.total_lost,
         };
         self.segments.extend((0..count).map(|nth| Sent {
             start: start + nth * len,
@@ -78,13 +77,12 @@ mod tests {
             copies: 0,
             copied_since: now,
             sent_at: Time::from_nanos(NONSENSE),
-            is_app_limited: board.app_limited_until <= board.delivered,
+            is_app_limited: board.app_limited_until == 0,
             transmission: NONSENSE,
             delivered: NONSENSE,
             delivered_at: Time::from_nanos(NONSENSE),
             first_sent_at: Time::from_nanos(NONSENSE),
             tx_in_flight: NONSENSE,
-            lost: NONSENSE,
         };
         board.stamp(&mut sent, now);
         board.segments.push_back(sent);

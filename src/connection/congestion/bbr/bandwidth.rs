@@ -26,7 +26,7 @@ pub(super) struct RoundTrip {
     /// Largest rate at which any of it was sent, bytes per second: no more can have been carried.
     pub(super) paced: f64,
     /// None of its segments met an empty queue.
-    pub(super) has_queue: bool,
+    pub(super) is_full: bool,
 }
 
 /// Of so many bytes `lost`, those that chance took while so many arrived, if it takes the share `explained`.
@@ -92,7 +92,7 @@ impl Bandwidth {
         if seconds <= 0.0 {
             return (acked, lost);
         }
-        if round.has_queue {
+        if round.is_full {
             self.full_acked += acked as f32;
             self.full_lost += lost as f32;
             self.full_seconds += seconds as f32;
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     fn second(explained: f64) -> RoundTrip {
-        RoundTrip { took: Duration::from_secs(1), explained, paced: 1000.0, has_queue: false }
+        RoundTrip { took: Duration::from_secs(1), explained, paced: 1000.0, is_full: false }
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
         for round in 0..4 {
             assert_eq!(bandwidth.take_full(0.6, 10.0), None, "{round}");
             bandwidth.on_ack(50.0, if round % 2 == 0 { 30.0 } else { 70.0 });
-            bandwidth.on_round(&RoundTrip { has_queue: true, ..second(0.6) }, true);
+            bandwidth.on_round(&RoundTrip { is_full: true, ..second(0.6) }, true);
         }
         assert_eq!(bandwidth.take_full(0.6, 1.0), None, "in rounds of 50 segments, 200 are too few");
         assert_eq!(bandwidth.take_full(0.6, 10.0), Some(100.0), "of a small flow, four rounds are enough");
@@ -224,7 +224,7 @@ mod tests {
         let mut bandwidth = Bandwidth::default();
         for round in 0..4 {
             bandwidth.on_ack(50.0, if round % 2 == 0 { 0.0 } else { 100.0 });
-            bandwidth.on_round(&RoundTrip { has_queue: true, ..second(0.5) }, true);
+            bandwidth.on_round(&RoundTrip { is_full: true, ..second(0.5) }, true);
         }
         assert_eq!(bandwidth.take_full(0.5, 10.0), Some(100.0), "not 75");
     }

@@ -34,7 +34,7 @@ impl Controller for Bbr {
     fn on_ack(&mut self, now: Time, ack: &AckSample) {
         self.round.on_ack(now, ack);
         self.note_corruption(ack);
-        self.min_rtt.on_sample(now, ack.rtt, !self.is_chancy());
+        self.min_rtt.on_sample(now, ack.rtt, !self.is_chancy() && self.may_put_off_probe_rtt(now));
         self.sample_bandwidth(now, ack);
         let bandwidth = self.bandwidth.delivered();
         self.extra_acked.on_ack(now, ack.newly_acked as f64, bandwidth, self.cwnd, self.round.count);
@@ -42,6 +42,7 @@ impl Controller for Bbr {
         self.update_model(now, ack);
         self.set_pacing_rate();
         self.set_cwnd(ack);
+        self.is_resuming &= ack.rtt.is_none();
     }
 
     /// Losses and marks arrive with the ACKs' samples, which tell more.
@@ -63,7 +64,6 @@ impl Controller for Bbr {
         self.cwnd = self.cwnd.max(self.saved_cwnd);
         self.saved_cwnd = 0.0;
         self.has_timed_out = false;
-        self.bounds.acquit();
         self.floor.interrupt(now);
     }
 
@@ -72,13 +72,17 @@ impl Controller for Bbr {
         self.cwnd = self.cwnd.max(self.saved_cwnd);
         self.saved_cwnd = 0.0;
         self.has_timed_out = false;
+        self.is_resuming = true;
+        self.calm_at = now;
         if !self.is_small() {
             self.floor.interrupt(now);
         }
     }
 
-    fn on_idle_restart(&mut self, now: Time, _idle: Duration, _rto: Duration) {
+    fn on_idle_restart(&mut self, now: Time, idle: Duration, _rto: Duration) {
         self.extra_acked.restart(now);
+        self.is_resuming = true;
+        self.calm_at += idle;
     }
 
     fn on_mss(&mut self, mss: u32) {

@@ -65,6 +65,7 @@ impl Bbr {
     /// Start-up has found the path's rate.
     pub(super) fn begin_drain(&mut self, now: Time) {
         self.is_full = true;
+        self.probe_rtt_latest = now; // start-up began with an empty path
         self.drain = Drain { is_blind: self.startup.is_long(), ..Drain::default() };
         self.enter(now, Phase::Drain);
     }

@@ -98,6 +98,8 @@ pub(super) struct Bbr {
     /// The window to return to after a timeout or a PROBE_RTT.
     saved_cwnd: f64,
     has_timed_out: bool,
+    /// Nothing was in flight until now, and no round trip has been measured since (draft: C.idle_restart).
+    is_resuming: bool,
     /// When PROBE_RTT ends, once its window is reached, and the round then.
     probe_rtt_until: Option<(Time, u64)>,
     /// When the latest one began.
@@ -136,6 +138,7 @@ impl Bbr {
             cwnd: initial_window(mss),
             saved_cwnd: 0.0,
             has_timed_out: false,
+            is_resuming: false,
             probe_rtt_until: None,
             probe_rtt_latest: Time::ZERO,
             pacing_rate: 0.0,
@@ -216,11 +219,13 @@ impl Bbr {
         let counts = !ack.rate.is_app_limited;
         let was_calm = self.round.is_calm;
         self.round.end(now, self.rtt());
+        let fills =
+            counts && !self.floor.in_trial() && !matches!(self.phase, Phase::ProbeRtt | Phase::Insist(_));
         let round = RoundTrip {
             took: self.round.took,
             explained: self.explained(),
             paced: self.round.paced.max(self.round.paced_before).max(self.pacing_rate),
-            has_queue: self.round.has_queue,
+            is_full: self.round.has_queue && fills && bandwidth::is_chancy(self.explained()),
         };
         let (acked, lost) = self.bandwidth.on_round(&round, counts);
         let carried = round.carried(acked, lost);
@@ -464,7 +469,9 @@ impl Bbr {
         if self.has_timed_out && ack.newly_acked > 0 {
             self.has_timed_out = false;
             self.cwnd = self.cwnd.max(self.saved_cwnd);
-            self.saved_cwnd = 0.0;
+            if self.phase != Phase::ProbeRtt {
+                self.saved_cwnd = 0.0; // which that has yet to return to
+            }
         }
     }
 }

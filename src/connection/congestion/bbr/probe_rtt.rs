@@ -20,10 +20,12 @@ const PROBE_RTT_INTERVAL_CALM: Duration = Duration::from_secs(20);
 impl Bbr {
     pub(super) fn advance_probe_rtt(&mut self, now: Time, ack: &AckSample) {
         if self.phase != Phase::ProbeRtt {
-            if self.round.is_start && self.phase == Phase::Cruise && self.is_calm(now) {
+            let is_calm = self.phase == Phase::Cruise && !self.round.has_queue;
+            if self.round.is_start && is_calm && self.may_put_off_probe_rtt(now) {
                 self.min_rtt.refresh(now);
             }
             let is_due = self.min_rtt.is_stale
+                && !self.is_resuming // the pause has emptied the queue
                 && !matches!(self.phase, Phase::Startup | Phase::Insist(_))
                 && !self.floor.in_trial();
             if is_due {
@@ -53,10 +55,10 @@ impl Bbr {
         }
     }
 
-    /// No queue stands: no need to empty it to see how long the path is. But not for ever: what is never emptied
-    /// looks like the path.
-    fn is_calm(&self, now: Time) -> bool {
-        !self.round.has_queue && now < self.probe_rtt_latest + PROBE_RTT_INTERVAL_CALM
+    /// Where no queue stands there is no need to empty it to see how long the path is. But not for ever: what is never
+    /// emptied looks like the path.
+    pub(super) fn may_put_off_probe_rtt(&self, now: Time) -> bool {
+        now < self.probe_rtt_latest + PROBE_RTT_INTERVAL_CALM
     }
 
     /// What is lost while next to nothing is sent, nobody can help.
