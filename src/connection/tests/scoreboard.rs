@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::pair::ms;
+use crate::connection::congestion::{Fates, Watch};
 use crate::connection::scoreboard::Scoreboard;
 use crate::emulator::Rng;
 use crate::time::Time;
@@ -301,4 +302,45 @@ fn a_late_original_is_no_sample_of_the_delivery_rate() {
             "what was sent before is settled all the same"
         );
     }
+}
+
+/// `count` segments of 100 bytes from `start` on, one each millisecond from `at` on.
+fn send(board: &mut Scoreboard, at: Time, start: u64, count: u64) {
+    (0..count).for_each(|n| board.on_sent(start + 100 * n, start + 100 * (n + 1), at + ms(n)));
+}
+
+/// They told a fresh window of the loss floor of 200 lost segments, of which none was lost.
+#[test]
+fn what_is_lost_under_one_watch_is_not_told_under_the_next() {
+    let start = Time::from_nanos(1_000_000_000);
+    let mut board = Scoreboard::default();
+    let watch = |after| Watch { after, until: Time::MAX };
+    board.watch(watch(Time::ZERO));
+    send(&mut board, start, 1, 10);
+    board.mark_lost_on_timeout(start + ms(1000), ms(10));
+    board.watch(watch(start + ms(1000)));
+    assert_eq!(board.take_watched(), Fates::default());
+    send(&mut board, start + ms(1001), 1001, 10);
+    board.mark_lost_on_timeout(start + ms(2000), ms(10));
+    board.watch(watch(start + ms(1000)));
+    assert_eq!(board.take_watched(), Fates { acked: 0, lost: 1000 }, "the same one goes on");
+}
+
+/// Draft 4.1.2.4: until more is delivered than there was when the application fell silent.
+#[test]
+fn the_first_flight_after_a_silence_is_limited_by_the_application() {
+    let start = Time::from_nanos(1_000_000_000);
+    let mut board = Scoreboard::default();
+    let round = |board: &mut Scoreboard, at: Time, seq: u64, falls_silent: bool| {
+        send(board, at, seq, 2);
+        if falls_silent {
+            board.set_app_limited();
+        }
+        let mut delivery = board.delivery(at + ms(40), ms(40), None);
+        board.acknowledge(seq + 200, &mut delivery);
+        board.rate_sample(&delivery).is_app_limited
+    };
+    assert!(!round(&mut board, start, 1, true), "it was sent before");
+    assert!(round(&mut board, start + ms(50), 201, false), "all that was known of is delivered, and no more");
+    assert!(!round(&mut board, start + ms(100), 401, false));
 }
