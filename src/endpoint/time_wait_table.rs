@@ -17,9 +17,11 @@ pub(super) const CAPACITY: usize = 4096;
 #[derive(Debug)]
 struct Record {
     wait: TimeWait,
+    /// Where its segments came from.
     peer: Address,
     local_ip: [u8; 16],
     any_source: bool,
+    is_accepted: bool,
 }
 
 impl Record {
@@ -48,11 +50,13 @@ pub(super) struct TimeWaitTable {
     first: u64,
     index: HashMap<Key, u64, TableHash>,
     capacity: usize,
+    /// Where the answers of accepted connections go, if not to the peer.
+    ack_to: Option<SocketAddr>,
 }
 
 impl TimeWaitTable {
-    pub(super) fn new(capacity: usize, hash: TableHash) -> Self {
-        Self { records: VecDeque::new(), first: 0, index: HashMap::with_hasher(hash), capacity }
+    pub(super) fn new(capacity: usize, hash: TableHash, ack_to: Option<SocketAddr>) -> Self {
+        Self { records: VecDeque::new(), first: 0, index: HashMap::with_hasher(hash), capacity, ack_to }
     }
 
     pub(super) fn insert(
@@ -61,6 +65,7 @@ impl TimeWaitTable {
         key: Key,
         wait: TimeWait,
         peer: SocketAddr,
+        is_accepted: bool,
         local_ip: Option<IpAddr>,
     ) {
         self.purge(now);
@@ -70,7 +75,7 @@ impl TimeWaitTable {
         let any_source = key != Key::new(Some(peer), wait.local_port, wait.peer_port);
         let local_ip = local_ip.map_or([0; 16], pack_ip);
         let serial = self.first + self.records.len() as u64;
-        self.records.push_back(Some(Record { wait, peer: peer.into(), local_ip, any_source }));
+        self.records.push_back(Some(Record { wait, peer: peer.into(), local_ip, any_source, is_accepted }));
         if let Some(older) = self.index.insert(key, serial) {
             self.records[(older - self.first) as usize] = None;
         }
@@ -94,7 +99,7 @@ impl TimeWaitTable {
         Some(match record.wait.handle_segment(now, segment, datagram, out) {
             Verdict::Ignore => Answer::Ignore,
             Verdict::Answered => Answer::Reply {
-                to: record.peer.socket_addr(),
+                to: self.ack_to.filter(|_| record.is_accepted).unwrap_or(record.peer.socket_addr()),
                 local_ip: Some(unpack_ip(record.local_ip)).filter(|ip| !ip.is_unspecified()),
             },
             Verdict::Reopen => {
@@ -153,6 +158,7 @@ impl TimeWaitTable {
 mod tests {
     use super::*;
     use crate::endpoint::secrets::Secrets;
+    use crate::wire::Flags;
     use std::time::Duration;
 
     fn wait(peer_port: u16, expires: Time) -> TimeWait {
@@ -171,13 +177,13 @@ mod tests {
     fn insert(table: &mut TimeWaitTable, now: Time, port: u16, any_source: bool) -> Key {
         let peer: SocketAddr = ([192, 0, 2, 1], 99).into();
         let key = Key::new((!any_source).then_some(peer), 1, port);
-        table.insert(now, key, wait(port, now + Duration::from_secs(60)), peer, None);
+        table.insert(now, key, wait(port, now + Duration::from_secs(60)), peer, true, None);
         table.assert_invariants();
         key
     }
 
     fn table(capacity: usize) -> TimeWaitTable {
-        TimeWaitTable::new(capacity, Secrets::new(&[0; 32]).table)
+        TimeWaitTable::new(capacity, Secrets::new(&[0; 32]).table, None)
     }
 
     #[test]
@@ -195,6 +201,25 @@ mod tests {
         assert_eq!(table.take(Time::ZERO, &keys[2]), Some(SeqNum::new(3)));
         assert_eq!(table.take(Time::ZERO, &keys[2]), None, "taken once");
         table.assert_invariants();
+    }
+
+    /// The address for answers was kept as the peer's: the record's key was not found again, its place in the index stayed,
+    /// and the next segment for it brought the endpoint down.
+    #[test]
+    fn one_whose_answers_go_elsewhere_is_forgotten_like_others() {
+        let ack_to: SocketAddr = ([198, 51, 100, 1], 7).into();
+        let mut table = TimeWaitTable { ack_to: Some(ack_to), ..table(3) };
+        let key = insert(&mut table, Time::ZERO, 5, false);
+        let fin = Segment { flags: Flags::FIN | Flags::ACK, ..Segment::default() };
+        let mut out = vec![];
+        let answer = table.handle_segment(Time::ZERO, &key, &fin, &[], &mut out);
+        assert!(matches!(answer, Some(Answer::Ignore | Answer::Reply { .. })), "{answer:?}");
+        if let Some(Answer::Reply { to, .. }) = answer {
+            assert_eq!(to, ack_to);
+        }
+        let later = Time::ZERO + Duration::from_secs(200);
+        insert(&mut table, later, 6, false);
+        assert_eq!((table.len(), table.take(later, &key)), (1, None));
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Mux {
             timers: Timers::default(),
             half_open: HalfOpenTable::new(half_open, secrets.table),
             cookies: Cookies::new(secrets.cookie),
-            time_wait: TimeWaitTable::new(time_wait_table::CAPACITY, secrets.table),
+            time_wait: TimeWaitTable::new(time_wait_table::CAPACITY, secrets.table, config.ack_to),
             replies: Replies::default(),
             resets: Budget::new(),
             ration: Ration::new(),

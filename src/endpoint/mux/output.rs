@@ -1,7 +1,7 @@
 //! What leaves: batches in turn, deadlines, and the end of a connection's slot.
 
 use super::ration::Turn;
-use super::slot::{Holder, Slot};
+use super::slot::{Holder, Origin, Slot};
 use super::{ConnId, Mux, Transmit};
 use crate::connection::{State, emit_syn_ack};
 use crate::time::Time;
@@ -115,10 +115,10 @@ impl Mux {
         if slot.is_mapped && is_done(slot, now) {
             slot.is_mapped = false;
             let (key, wait) = (slot.key, slot.view().time_wait());
-            let (to, from) = (slot.reply_to(self.config.ack_to), slot.local_ip);
+            let (peer, is_accepted, from) = (slot.peer, slot.origin == Origin::Accepted, slot.local_ip);
             self.keys.remove(&key);
             if let Some(wait) = wait {
-                self.time_wait.insert(now, key, wait, to, from);
+                self.time_wait.insert(now, key, wait, peer, is_accepted, from);
             }
         }
         self.refresh_news(id);
