@@ -158,7 +158,6 @@ impl TimeWaitTable {
 mod tests {
     use super::*;
     use crate::endpoint::secrets::Secrets;
-    use crate::wire::Flags;
     use std::time::Duration;
 
     fn wait(peer_port: u16, expires: Time) -> TimeWait {
@@ -201,25 +200,6 @@ mod tests {
         assert_eq!(table.take(Time::ZERO, &keys[2]), Some(SeqNum::new(3)));
         assert_eq!(table.take(Time::ZERO, &keys[2]), None, "taken once");
         table.assert_invariants();
-    }
-
-    /// The address for answers was kept as the peer's: the record's key was not found again, its place in the index stayed,
-    /// and the next segment for it brought the endpoint down.
-    #[test]
-    fn one_whose_answers_go_elsewhere_is_forgotten_like_others() {
-        let ack_to: SocketAddr = ([198, 51, 100, 1], 7).into();
-        let mut table = TimeWaitTable { ack_to: Some(ack_to), ..table(3) };
-        let key = insert(&mut table, Time::ZERO, 5, false);
-        let fin = Segment { flags: Flags::FIN | Flags::ACK, ..Segment::default() };
-        let mut out = vec![];
-        let answer = table.handle_segment(Time::ZERO, &key, &fin, &[], &mut out);
-        assert!(matches!(answer, Some(Answer::Ignore | Answer::Reply { .. })), "{answer:?}");
-        if let Some(Answer::Reply { to, .. }) = answer {
-            assert_eq!(to, ack_to);
-        }
-        let later = Time::ZERO + Duration::from_secs(200);
-        insert(&mut table, later, 6, false);
-        assert_eq!((table.len(), table.take(later, &key)), (1, None));
     }
 
     #[test]

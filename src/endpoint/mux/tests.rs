@@ -378,6 +378,44 @@ fn a_one_way_proxy_needs_only_the_inner_ports_and_an_address_for_acks() {
     assert_eq!(receiver.connection(events[0].conn).unwrap().identity().local_port, proxy_in.port());
 }
 
+/// The address for answers was kept as the peer's: the record in TIME-WAIT was not found again when it went, and the next
+/// segment for it, from whoever knew the ports, brought the endpoint down.
+#[test]
+fn a_connection_whose_answers_go_elsewhere_leaves_time_wait_like_others() {
+    let mut receiver = Mux::new(
+        MuxConfig { ack_to: Some(addr(A)), ..mux_with(2000, 10, Config::default()).config },
+        [2; 32],
+    );
+    let (proxy, mut now) = (addr("192.0.2.77:50000"), Time::ZERO);
+    for port in [1000, 1001] {
+        let config = mux_with(port, 0, Config::default()).config;
+        let mut sender = Mux::new(config, [1; 32]);
+        let (a, _) = sender.connect(now, addr(B), options(0)).unwrap();
+        let mut out = Vec::new();
+        for round in 0..40 {
+            while let Some(transmit) = sender.poll_transmit(now, 1, &mut out) {
+                assert_eq!(transmit.to, addr(B));
+                receiver.handle_datagram(now, proxy, None, false, &std::mem::take(&mut out));
+            }
+            while receiver.poll_transmit(now, 1, &mut out).is_some() {
+                sender.handle_datagram(now, addr(B), None, false, &std::mem::take(&mut out));
+            }
+            if round == 10 {
+                let mut events = Vec::new();
+                receiver.poll_events(now, 9, &mut events);
+                let accepted = events.iter().find(|event| event.events & event::ACCEPTED != 0).unwrap();
+                receiver.finish(now, accepted.conn).unwrap();
+            } else if round == 20 {
+                sender.finish(now, a).unwrap();
+            }
+            now += Duration::from_millis(1);
+        }
+        assert_eq!(receiver.time_wait.len(), 1, "the one before is forgotten");
+        receiver.time_wait.assert_invariants();
+        now += Duration::from_secs(200);
+    }
+}
+
 #[test]
 fn a_timer_fires_when_it_is_due_and_not_in_a_loop() {
     let mut mux = mux_with(1000, 0, Config::default());

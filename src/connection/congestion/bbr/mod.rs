@@ -470,7 +470,7 @@ impl Bbr {
             self.has_timed_out = false;
             self.cwnd = self.cwnd.max(self.saved_cwnd);
             if self.phase != Phase::ProbeRtt {
-                self.saved_cwnd = 0.0; // which that has yet to return to
+                self.saved_cwnd = 0.0; // else its end still needs it
             }
         }
     }
