@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Connection, Error, Loan, ReadError, State, WriteError};
+use super::{Connection, Error, Loan, ReadError, SendLoan, State, WriteError};
 use crate::time::Time;
 
 /// Round trip that the window is tuned for where none is measured.
@@ -29,7 +29,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`WriteError`]: nothing was lent; `WouldBlock` while there is so little room that waiting is better.
-    pub fn reserve(&mut self) -> Result<Box<[u8]>, WriteError> {
+    pub fn reserve(&mut self) -> Result<SendLoan, WriteError> {
         self.check_open()?;
         if !self.snd.has_room() {
             return Err(WriteError::WouldBlock);
@@ -41,10 +41,10 @@ impl Connection {
     ///
     /// # Errors
     /// [`WriteError`]: the stream is over meanwhile.
-    pub fn commit(&mut self, now: Time, block: Box<[u8]>, n: usize) -> Result<(), WriteError> {
+    pub fn commit(&mut self, now: Time, loan: SendLoan, n: usize) -> Result<(), WriteError> {
         self.check_open()?;
-        let n = n.min(block.len());
-        self.snd.buffer.append(block, n);
+        let n = n.min(loan.size());
+        self.snd.buffer.append(loan, n);
         if n > 0 {
             self.note_written(now);
         }

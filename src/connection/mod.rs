@@ -73,7 +73,7 @@ pub use ecn::EcnMode;
 pub use error::{Error, ReadError, WriteError};
 pub use handshake::{Offer, Terms, emit_syn_ack};
 pub use output::Transmit;
-pub use rope::Loan;
+pub use rope::{Loan, SendLoan};
 pub use state::State;
 pub use stats::Stats;
 pub use time_wait::{MSL, TimeWait, Verdict};
@@ -231,6 +231,12 @@ impl Connection {
         connection
     }
 
+    /// What it goes by: as it was made, and as the application has changed it since.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Puts a congestion controller of the caller's own in the place of the configured one. Before the handshake is
     /// over, or it knows nothing of what is in flight.
     pub fn set_controller(&mut self, mut controller: Box<dyn congestion::Controller>) {
@@ -345,6 +351,12 @@ impl Connection {
     pub const fn is_readable(&self) -> bool {
         let has_more = self.rcv.buffer.readable() > 0 || (self.rcv.fin_received && !self.eof_read);
         (has_more && !self.rcv.buffer.is_lent()) || self.failure.is_some()
+    }
+
+    /// `read` has returned 0, as it will again.
+    #[must_use]
+    pub const fn is_at_end(&self) -> bool {
+        self.eof_read
     }
 
     /// Connected, and `write` would take at least a quarter of what it takes while nothing waits to be sent; or

@@ -97,6 +97,34 @@ impl Loan {
     }
 }
 
+/// Memory for bytes to send, which its holder writes in place.
+#[derive(Debug)]
+pub struct SendLoan {
+    /// May be larger: a used one.
+    block: Box<[u8]>,
+    size: usize,
+}
+
+impl SendLoan {
+    /// How many bytes may be written, at least one.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Where to write. Not zeroed: it may hold older bytes of the same stream.
+    #[must_use]
+    pub fn bytes(&mut self) -> &mut [u8] {
+        &mut self.block[..self.size]
+    }
+
+    /// The first `n` bytes, at most all.
+    #[must_use]
+    pub fn written(&self, n: usize) -> &[u8] {
+        &self.block[..n.min(self.size)]
+    }
+}
+
 impl Rope {
     /// Stores `data` at address `at`. `first`: where the stream begins that is held.
     pub(super) fn write(&mut self, first: u64, at: u64, data: &[u8]) {
@@ -205,19 +233,20 @@ impl Rope {
         held.chain(self.spare.iter().map(|bytes| &**bytes)).map(<[u8]>::len).sum()
     }
 
-    /// A block of at least `size` bytes to be written elsewhere and to come back by `append` (or not).
-    pub(super) fn lend_empty(&mut self, size: usize) -> Box<[u8]> {
-        allocate(&mut self.spare, size)
+    /// Room for `size` bytes to be written elsewhere and to come back by `append` (or not).
+    pub(super) fn lend_empty(&mut self, size: usize) -> SendLoan {
+        SendLoan { block: allocate(&mut self.spare, size), size }
     }
 
-    /// The first `n` bytes of `block` become those from `at`, the end of the stream; without a copy, unless so
+    /// The first `n` bytes of `loan` become those from `at`, the end of the stream; without a copy, unless so
     /// few that they must not keep so large a block.
-    pub(super) fn append(&mut self, first: u64, at: u64, block: Box<[u8]>, n: usize) {
-        if n < block.len() / 4 {
-            self.write(first, at, &block[..n]);
-            self.keep(block);
+    pub(super) fn append(&mut self, first: u64, at: u64, loan: SendLoan, n: usize) {
+        if n < loan.block.len() / 4 {
+            self.write(first, at, loan.written(n));
+            self.keep(loan.block);
             return;
         }
+        let block = loan.block;
         while let Some(last) = self.blocks.back_mut().filter(|last| last.end() > at) {
             if last.start >= at {
                 self.blocks.pop_back();
@@ -406,16 +435,16 @@ mod tests {
     fn a_block_written_elsewhere_is_appended_without_a_copy_unless_it_is_almost_empty() {
         let mut rope = Rope::default();
         rope.write(1, 1, &pattern(1, 101));
-        let mut block = rope.lend_empty(LARGEST);
-        block[..60_000].copy_from_slice(&pattern(101, 60_101));
-        let place = block.as_ptr();
-        rope.append(1, 101, block, 60_000);
+        let mut loan = rope.lend_empty(LARGEST);
+        loan.bytes()[..60_000].copy_from_slice(&pattern(101, 60_101));
+        let place = loan.bytes().as_ptr();
+        rope.append(1, 101, loan, 60_000);
         let mut seen = None;
         rope.read(101, 1, |piece| seen = Some(piece.as_ptr()));
         assert_eq!(seen, Some(place));
-        let mut block = rope.lend_empty(LARGEST);
-        block[..10].copy_from_slice(&pattern(60_101, 60_111));
-        rope.append(1, 60_101, block, 10);
+        let mut loan = rope.lend_empty(LARGEST);
+        loan.bytes()[..10].copy_from_slice(&pattern(60_101, 60_111));
+        rope.append(1, 60_101, loan, 10);
         assert!(rope.memory() <= 3 * LARGEST);
         rope.write(1, 60_111, &pattern(60_111, 100_000));
         assert_eq!(bytes(&rope, 1, 99_999), pattern(1, 100_000));

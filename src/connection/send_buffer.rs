@@ -1,6 +1,6 @@
 //! Bytes from the application until the peer acknowledges them.
 
-use super::rope::{LARGEST, Reader, Rope};
+use super::rope::{LARGEST, Reader, Rope, SendLoan};
 
 /// The application's bytes from `base` on, addressed by unwrapped sequence number.
 #[derive(Debug)]
@@ -61,13 +61,13 @@ impl SendBuffer {
     }
 
     /// Lends memory for up to `most` bytes that are to follow, to come back with `append`.
-    pub(super) fn lend(&mut self, most: usize) -> Box<[u8]> {
+    pub(super) fn lend(&mut self, most: usize) -> SendLoan {
         self.rope.lend_empty(most.min(self.free()).min(LARGEST))
     }
 
     /// Takes the first `n` bytes of what `lend` lent.
-    pub(super) fn append(&mut self, block: Box<[u8]>, n: usize) {
-        self.rope.append(self.first(), self.end(), block, n);
+    pub(super) fn append(&mut self, loan: SendLoan, n: usize) {
+        self.rope.append(self.first(), self.end(), loan, n);
         self.len += n;
     }
 
@@ -125,14 +125,27 @@ mod tests {
     fn what_is_lent_is_part_of_the_stream_once_it_comes_back() {
         let mut buffer = SendBuffer::new(1, 100_000);
         buffer.write(&[1; 1000]);
-        let mut block = buffer.lend(usize::MAX);
-        assert!(block.len() >= LARGEST && buffer.end() == 1001);
-        block[..50_000].fill(2);
-        buffer.append(block, 50_000);
+        let mut loan = buffer.lend(usize::MAX);
+        assert!(loan.size() == LARGEST && buffer.end() == 1001);
+        loan.bytes()[..50_000].fill(2);
+        buffer.append(loan, 50_000);
         buffer.write(&[3; 10]);
         assert_eq!((buffer.end(), buffer.free()), (51_011, 48_990));
         assert_eq!(bytes(&buffer, 1000, 2), [1, 2]);
         assert_eq!(bytes(&buffer, 51_000, 2), [2, 3]);
+    }
+
+    #[test]
+    fn no_more_is_lent_than_there_is_room_though_a_used_block_is_larger() {
+        let mut buffer = SendBuffer::new(1, 100_000);
+        let (whole, n) = (buffer.lend(usize::MAX), LARGEST);
+        buffer.append(whole, n);
+        buffer.acknowledge(1 + LARGEST as u64);
+        buffer.write(&[0; 99_000]);
+        let mut loan = buffer.lend(usize::MAX);
+        assert_eq!((loan.size(), loan.bytes().len()), (1000, 1000));
+        buffer.append(loan, 1000);
+        assert_eq!(buffer.free(), 0);
     }
 
     #[test]

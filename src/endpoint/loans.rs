@@ -10,30 +10,10 @@ use super::driver::unwaited;
 use super::mux::{ConnId, OpError};
 use super::seat::Kind;
 use super::{CallError, Endpoint};
-use crate::connection::Loan;
-
-/// Memory for bytes to send. It is the holder's turn to send until it goes back.
-#[derive(Debug)]
-pub struct SendLoan {
-    block: Box<[u8]>,
-}
-
-impl SendLoan {
-    /// How many bytes may be written.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.block.len()
-    }
-
-    /// Where to write. Not zeroed: it may hold older bytes of the same stream.
-    #[must_use]
-    pub fn bytes(&mut self) -> &mut [u8] {
-        &mut self.block
-    }
-}
+use crate::connection::{Loan, SendLoan};
 
 impl Endpoint {
-    /// Waits for room and lends memory for it, at least one byte.
+    /// Waits for room and lends memory for it, at least one byte. It is the holder's turn to send until it goes back.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -44,9 +24,9 @@ impl Endpoint {
                 return None;
             }
             match core.mux.reserve(now, id) {
-                Ok(block) => {
+                Ok(loan) => {
                     core.take_turn(id, Turn::Lent);
-                    Some(Ok(SendLoan { block }))
+                    Some(Ok(loan))
                 }
                 Err(OpError::WouldBlock) => None,
                 Err(error) => Some(Err(error.into())),
@@ -62,7 +42,7 @@ impl Endpoint {
     pub fn commit(&self, id: ConnId, loan: SendLoan, n: usize) -> Result<(), CallError> {
         self.call(|core, now| {
             core.sending.remove(&id);
-            core.mux.commit(now, id, loan.block, n)
+            core.mux.commit(now, id, loan, n)
         })
     }
 

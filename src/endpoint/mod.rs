@@ -38,11 +38,10 @@ mod timers;
 mod trace;
 mod waker;
 
-pub use crate::connection::Loan;
+pub use crate::connection::{Loan, SendLoan};
 pub use call_error::CallError;
 pub use config::EndpointConfig;
 pub use driver::{ConnOption, Endpoint, Phase};
-pub use loans::SendLoan;
 pub use mux::{Event, Mux};
 pub use shards::Shards;
 pub use slab::ConnId;

@@ -41,6 +41,11 @@ impl<'a> View<'a> {
     }
 
     #[must_use]
+    pub const fn is_at_end(self) -> bool {
+        matches!(self, View::Awake(connection) if connection.is_at_end())
+    }
+
+    #[must_use]
     pub fn is_writable(self) -> bool {
         match self {
             View::Awake(connection) => connection.is_writable(),

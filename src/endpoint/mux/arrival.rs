@@ -59,6 +59,9 @@ pub struct Row<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Most connections to walk over for one ICMP error.
+const WALK_MAX: usize = 256;
+
 /// Whose the last datagram was, and that what it changed has still to be looked at.
 type Last = Option<(Key, ConnId)>;
 
@@ -159,9 +162,10 @@ impl Mux {
         }
     }
 
-    /// With `ack_to`, replies go elsewhere than the key says: the connection is found by walking all of them.
+    /// With `ack_to`, replies go elsewhere than the key says: the connection is found by walking all of them, if they
+    /// are few. It would only end sooner, and anybody can make us look.
     fn find_by_reply(&self, to: SocketAddr, ours: u16, peers: u16) -> Option<ConnId> {
-        if self.config.ack_to != Some(to) {
+        if self.config.ack_to != Some(to) || self.slots.len() > WALK_MAX {
             return None;
         }
         let is_it = |slot: &Slot| {
@@ -194,7 +198,8 @@ impl Mux {
             let key = slot.key;
             slot.is_mapped = false;
             self.keys.remove(&key);
-            self.free_if_over(id);
+            *last = None; // what follows in this row is the new one's
+            self.refresh(now, id);
             self.handle_syn(now, key, arrival, Some(after));
             return 0;
         }

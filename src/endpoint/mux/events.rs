@@ -91,10 +91,14 @@ impl Mux {
         Ok(())
     }
 
-    /// Which of `mask` hold for one connection now; CONNECTED, ACCEPTED and CLOSED from when they happened.
+    /// Which of `mask` hold for one connection now; CONNECTED, ACCEPTED and CLOSED from when they happened, READABLE
+    /// also once the end was read: reading would not wait, though it is no news.
     #[must_use]
     pub fn condition(&self, id: ConnId, mask: u32) -> Option<u32> {
-        self.held(id).map(|slot| mask & (u32::from(slot.raised) | slot.levels(mask)))
+        self.held(id).map(|slot| {
+            let at_end = if slot.view().is_at_end() { event::READABLE } else { 0 };
+            mask & (u32::from(slot.raised) | slot.levels(mask) | at_end)
+        })
     }
 
     /// Is a watched condition of this connection true, or has it news that [`take_news`](Self::take_news)

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::key::{Key, canonical};
 use super::{ConnId, Mux};
@@ -11,8 +13,8 @@ use crate::time::Time;
 /// What the next attempt needs; dropped once the peer has answered.
 pub(super) struct Fallback {
     peers: VecDeque<SocketAddr>,
-    /// With the time limit that the caller gave for all attempts together.
-    config: Config,
+    /// Limit that the caller gave for all attempts together.
+    connect_timeout: Duration,
     /// What the application has written so far: at most the send buffer, since nothing is acknowledged.
     early: Vec<u8>,
     is_finished: bool,
@@ -20,20 +22,15 @@ pub(super) struct Fallback {
 }
 
 impl Fallback {
-    pub(super) fn new(peers: Vec<SocketAddr>, config: &Config) -> Option<Box<Self>> {
+    pub(super) fn new(peers: Vec<SocketAddr>, connect_timeout: Duration) -> Option<Box<Self>> {
         let (early, is_finished, is_closed) = (Vec::new(), false, false);
-        let fallback = Self { peers: peers.into(), config: config.clone(), early, is_finished, is_closed };
+        let fallback = Self { peers: peers.into(), connect_timeout, early, is_finished, is_closed };
         (!fallback.peers.is_empty()).then(|| Box::new(fallback))
     }
 
-    /// The configuration of the next attempt: its fair share of the time.
-    pub(super) fn share(&self, attempts_left: usize) -> Config {
-        let connect_timeout = self.config.connect_timeout / u32::try_from(attempts_left.max(1)).unwrap_or(1);
-        Config { connect_timeout, ..self.config.clone() }
-    }
-
-    pub(super) fn attempts(&self) -> usize {
-        self.peers.len() + 1
+    /// Limit of the attempt that begins: its fair share of the time among those that are left.
+    pub(super) fn share(&self) -> Duration {
+        self.connect_timeout / u32::try_from(self.peers.len() + 1).unwrap_or(1)
     }
 
     pub(super) fn note_written(&mut self, bytes: &[u8]) {
@@ -65,21 +62,23 @@ impl Mux {
             }
         };
         let Some(mut fallback) = slot.fallback.take() else { return };
-        let (old_key, identity) = (slot.key, *slot.view().identity());
-        let same_port = identity.peer_port == slot.peer.port();
+        let (old_key, old_peer, identity) = (slot.key, slot.peer, *slot.view().identity());
+        // What the application has set since that attempt began is in its connection's.
+        let so_far = slot.connection().config().clone();
+        let same_port = identity.peer_port == old_peer.port();
         while let Some(peer) = fallback.peers.pop_front().map(canonical) {
             let peer_port = if same_port { peer.port() } else { identity.peer_port };
             let key = Key::new((!self.config.any_source).then_some(peer), identity.local_port, peer_port);
             if key != old_key && self.keys.contains_key(&key) {
                 continue;
             }
-            log::debug!("{}: {failure}; now {peer}", self.slots.get(id).map_or(peer, |slot| slot.peer));
+            log::debug!("{old_peer}: {failure}; now {peer}");
             let floor = self.time_wait.take(now, &key);
             let iss = self.secrets.initial_sequence(now, &key, floor);
             let ts_offset = self.secrets.timestamp_offset(&key);
             let identity = Identity { peer_port, iss, ts_offset, ..identity };
-            let config = fallback.share(fallback.attempts());
-            let mut connection = Connection::connect(now, &config, identity);
+            let config = Config { connect_timeout: fallback.share(), ..so_far };
+            let mut connection = Connection::connect(now, Arc::new(config), identity);
             if connection.write(now, &fallback.early).ok() != Some(fallback.early.len()) {
                 return; // the buffers are alike, so this cannot be; the failure stands
             }

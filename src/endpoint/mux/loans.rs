@@ -1,7 +1,7 @@
 //! Bytes that the application writes and reads in place.
 
 use super::{ConnId, Mux, OpError};
-use crate::connection::Loan;
+use crate::connection::{Loan, SendLoan};
 use crate::time::Time;
 
 impl Mux {
@@ -9,7 +9,7 @@ impl Mux {
     ///
     /// # Errors
     /// [`OpError`].
-    pub fn reserve(&mut self, now: Time, id: ConnId) -> Result<Box<[u8]>, OpError> {
+    pub fn reserve(&mut self, now: Time, id: ConnId) -> Result<SendLoan, OpError> {
         Ok(self.with(now, id, |connection| connection.reserve())??)
     }
 
@@ -17,11 +17,13 @@ impl Mux {
     ///
     /// # Errors
     /// [`OpError`]: none was taken.
-    pub fn commit(&mut self, now: Time, id: ConnId, block: Box<[u8]>, n: usize) -> Result<(), OpError> {
-        if let Some(fallback) = self.fallback(id) {
-            fallback.note_written(&block[..n.min(block.len())]);
+    pub fn commit(&mut self, now: Time, id: ConnId, loan: SendLoan, n: usize) -> Result<(), OpError> {
+        let early = self.fallback(id).map(|_| loan.written(n).to_vec());
+        self.with(now, id, |connection| connection.commit(now, loan, n))??;
+        if let (Some(early), Some(fallback)) = (early, self.fallback(id)) {
+            fallback.note_written(&early);
         }
-        Ok(self.with(now, id, |connection| connection.commit(now, block, n))??)
+        Ok(())
     }
 
     /// Lends received bytes; `None`: the peer finished.

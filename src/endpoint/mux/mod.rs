@@ -22,7 +22,7 @@ mod types;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ pub struct Mux {
     shared: Arc<Config>,
     secrets: Secrets,
     slots: Slab<Slot>,
+    /// Those of them that are not over.
+    live: usize,
     keys: HashMap<Key, ConnId, TableHash>,
     timers: Timers,
     half_open: HalfOpenTable,
@@ -103,6 +105,7 @@ impl Mux {
         let half_open = if config.max_clients > 0 { half_open::CAPACITY } else { 0 };
         Self {
             slots: Slab::new(shard),
+            live: 0,
             keys: HashMap::with_hasher(secrets.table),
             timers: Timers::default(),
             half_open: HalfOpenTable::new(half_open, secrets.table),
@@ -174,9 +177,9 @@ impl Mux {
             },
             ts_offset: self.secrets.timestamp_offset(&key),
         };
-        let fallback = Fallback::new(options.alternatives, &options.config);
+        let fallback = Fallback::new(options.alternatives, options.config.connect_timeout);
         let config = match &fallback {
-            Some(all) => Arc::new(all.share(all.attempts())),
+            Some(all) => Arc::new(Config { connect_timeout: all.share(), ..options.config.clone() }),
             None if options.config == *self.shared => Arc::clone(&self.shared),
             None => Arc::new(options.config.clone()),
         };
@@ -297,18 +300,6 @@ impl Mux {
         self.held(id).map(|slot| slot.peer)
     }
 
-    /// The address of ours that the peer wrote to, where it is known.
-    #[must_use]
-    pub fn local_ip(&self, id: ConnId) -> Option<IpAddr> {
-        self.held(id).and_then(|slot| slot.local_ip)
-    }
-
-    /// Whether the connection was cut off because the limit of [`release`](Self::release) passed.
-    #[must_use]
-    pub fn linger_expired(&self, id: ConnId) -> bool {
-        self.slots.get(id).is_some_and(|slot| slot.linger_expired)
-    }
-
     /// What it was made with, but for the limit on clients, which may have changed.
     #[must_use]
     pub const fn config(&self) -> &MuxConfig {
@@ -328,8 +319,8 @@ impl Mux {
 
     /// Connections that are not over, those that deliver in the background included.
     #[must_use]
-    pub fn connections(&self) -> usize {
-        self.slots.iter().filter(|(_, slot)| slot.end.is_none()).count()
+    pub const fn connections(&self) -> usize {
+        self.live
     }
 
     /// Connections for which anything at all is kept, TIME-WAIT aside.
@@ -431,6 +422,7 @@ impl Mux {
     fn insert(&mut self, now: Time, slot: Slot) -> ConnId {
         let key = slot.key;
         let id = self.slots.insert(slot);
+        self.live += 1;
         self.keys.insert(key, id);
         self.refresh(now, id);
         id

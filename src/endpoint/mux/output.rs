@@ -106,7 +106,9 @@ impl Mux {
             self.fall_back(now, id);
         }
         let Some(slot) = self.slots.get_mut(id) else { return };
+        let was_live = slot.end.is_none();
         slot.note_progress();
+        self.live -= usize::from(was_live && slot.end.is_some());
         if let Some(tracing) = &mut self.tracing {
             tracing.observe(now, id, slot);
         }
@@ -131,6 +133,7 @@ impl Mux {
             return;
         }
         let Some(slot) = self.slots.remove(id) else { return };
+        self.live -= usize::from(slot.end.is_none());
         self.past += &slot.view().stats();
         if let Some(tracing) = &mut self.tracing {
             tracing.forget(id);
@@ -164,6 +167,7 @@ impl Mux {
         let in_line = slots().filter(|slot| slot.probe_turn == Turn::Waiting).count();
         assert!(in_line <= self.ration.waiting(), "a PROBE that nobody will ask for");
         assert_eq!(slots().filter(|slot| slot.has_news).count(), self.with_news);
+        assert_eq!(slots().filter(|slot| slot.end.is_none()).count(), self.live);
         assert_eq!(slots().filter(|slot| slot.counts()).count(), self.accepted.own());
         for (id, slot) in self.slots.iter() {
             assert!(!slot.is_mapped || self.keys.get(&slot.key) == Some(&id));
