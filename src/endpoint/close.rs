@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::core::{Core, IoThread, Wanted};
-use super::mux::ConnId;
+use super::mux::{ConnId, Event};
 use super::seat::{Alarm, Kind, Wait};
 use super::trace::Trace;
 use super::{CallError, Endpoint};
-use crate::connection::{End, View};
+use crate::connection::{End, Error, View};
 use crate::time::Time;
 use crate::udp;
 
@@ -81,7 +81,8 @@ impl Endpoint {
     /// Stops accepting and closes every connection; waits for that, at most `wait`.
     ///
     /// # Errors
-    /// `TimedOut`, `Interrupted`: some were reset. `Ended`: why the first that failed did.
+    /// `TimedOut`, `Interrupted`: some were reset, also at the limit of their own close. `Ended`: why the first that
+    /// failed did, but for what was aborted here.
     pub fn close_receiver(&self, wait: Option<Duration>) -> Result<(), CallError> {
         let deadline = wait.map(|wait| udp::now() + wait);
         let linger = self.begin_to_close()?;
@@ -116,9 +117,7 @@ impl Endpoint {
         let waited = self.shared.wait(limit, |core, now| {
             core.mux.poll_events(now, usize::MAX, &mut events);
             for event in events.drain(..) {
-                if let (Some(End::Failed(error)), true) = (event.end, result.is_ok()) {
-                    result = Err(CallError::Ended(error));
-                }
+                result = std::mem::replace(&mut result, Ok(())).and(delivered(&event));
             }
             (core.mux.connections() == 0).then_some(Ok(()))
         });
@@ -259,6 +258,15 @@ impl Drop for Endpoint {
                 log::debug!("{error}");
             }
         }
+    }
+}
+
+/// What the record of a connection's end says of its bytes. Who aborted it does not ask.
+fn delivered(event: &Event) -> Result<(), CallError> {
+    match event.end {
+        _ if event.linger_expired => Err(CallError::TimedOut),
+        Some(End::Orderly | End::Failed(Error::Aborted)) | None => Ok(()),
+        Some(End::Failed(error)) => Err(CallError::Ended(error)),
     }
 }
 

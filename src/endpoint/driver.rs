@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::core::{Core, IoThread, Turn, Wanted, is_flushed};
-use super::mux::{ConnId, Event, OpError};
+use super::mux::{ConnId, Event, OpError, event};
 use super::seat::{Alarm, Guard, Kind, Shared, Wait};
 use super::waker::WakeFlag;
 use super::{CallError, Waker};
@@ -135,9 +135,15 @@ impl Endpoint {
     /// Ends the sending direction after the queued bytes.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Ended` if it has failed.
     pub fn finish(&self, id: ConnId) -> Result<(), CallError> {
-        self.call(|core, now| core.mux.finish(now, id))
+        self.call(|core, now| {
+            core.mux.finish(now, id)?;
+            match core.mux.connection(id).and_then(View::end) {
+                Some(End::Failed(error)) => Err(OpError::Ended(error)),
+                Some(End::Orderly) | None => Ok(()),
+            }
+        })
     }
 
     /// Waits until every byte queued so far, and the finish, is acknowledged.
@@ -145,11 +151,8 @@ impl Endpoint {
     /// # Errors
     /// `TimedOut`, `Interrupted`, `NotFound`, `Ended`.
     pub fn flush(&self, id: ConnId, wait: Option<Duration>) -> Result<(), CallError> {
-        let flag = self.flag_of(id)?;
         let bytes = self.with(id, |connection| connection.bytes_written())?;
-        let wait =
-            Wait { wanted: Wanted::Acked { id, bytes }, flag: &flag, limit: wait, kind: Kind::Transfer };
-        self.shared.wait(wait, |core, _| {
+        self.wait(id, Wanted::Acked { id, bytes }, wait, Kind::Transfer, |core, _| {
             let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
             match connection.end() {
                 _ if is_flushed(connection, bytes) => Some(Ok(())),
@@ -161,7 +164,8 @@ impl Endpoint {
         })
     }
 
-    /// Waits until one of the conditions `mask` holds and answers those that do; 0: the limit passed.
+    /// Waits until one of the conditions `mask` holds and answers those that do; 0: the limit passed. Of a connection
+    /// that is over and of which none does: CLOSED.
     ///
     /// # Errors
     /// `Interrupted`, `NotFound`; `Ended` once it has failed and nothing is left to read.
@@ -169,11 +173,15 @@ impl Endpoint {
         let own = self.own == Some(id);
         let result = self.wait(id, Wanted::Condition { id, mask }, wait, Kind::Poll, |core, _| {
             let Some(connection) = core.mux.connection(id) else { return Some(Err(CallError::NotFound)) };
-            let failed = match connection.end() {
+            let end = connection.end();
+            let failed = match end {
                 Some(End::Failed(error)) if connection.readable_bytes() == 0 => Some(error),
                 _ => None,
             };
-            let holding = core.mux.condition(id, mask).unwrap_or(0);
+            let holding = match core.mux.condition(id, mask).unwrap_or(0) {
+                0 if end.is_some() => event::CLOSED, // nothing more will ever hold
+                holding => holding,
+            };
             if own {
                 core.mux.take_news(id);
             }
@@ -213,8 +221,10 @@ impl Endpoint {
         }
         self.shared.help(&mut core);
         let count = core.mux.poll_events(udp::now(), max, out);
+        let is_cut_off = core.mux.is_cut_off();
         self.shared.leave(core);
-        Ok(count)
+        // Its descriptor stays raised: whoever sleeps on it must hear why.
+        if count == 0 && max > 0 && is_cut_off { Err(CallError::cut_off()) } else { Ok(count) }
     }
 
     /// Was there a wake for `poll_events`? It is used up then.
@@ -384,8 +394,16 @@ impl Endpoint {
         kind: Kind,
         attempt: impl FnMut(&mut Core, Time) -> Option<Result<R, CallError>>,
     ) -> Result<R, CallError> {
-        let flag = self.flag_of(id)?;
-        self.shared.wait(Wait { wanted, flag: &flag, limit, kind }, attempt)
+        let _alarm = Alarm(&self.shared);
+        let mut core = self.shared.lock()?;
+        let another;
+        let flag = if self.own == Some(id) {
+            &self.flag
+        } else {
+            another = core.flag(id).ok_or(CallError::NotFound)?;
+            &another
+        };
+        self.shared.wait_with(core, Wait { wanted, flag, limit, kind }, attempt)
     }
 
     pub(super) fn flag_of(&self, id: ConnId) -> Result<Arc<WakeFlag>, CallError> {

@@ -133,6 +133,9 @@ impl Endpoint {
     ) -> Result<(ConnId, bool), CallError> {
         let _alarm = Alarm(&self.shared);
         let mut core = self.open()?;
+        if core.is_closing {
+            return Err(CallError::NotFound); // the closer has seen to all it will see to
+        }
         let base = config.map_or_else(|| core.mux.config().connection.clone(), |own| own.connection.clone());
         let options = ConnectOptions {
             config: fit_to(base, first),

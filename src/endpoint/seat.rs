@@ -77,10 +77,19 @@ impl Shared {
     pub(super) fn wait<R>(
         &self,
         wait: Wait<'_>,
-        mut attempt: impl FnMut(&mut Core, Time) -> Option<Result<R, CallError>>,
+        attempt: impl FnMut(&mut Core, Time) -> Option<Result<R, CallError>>,
     ) -> Result<R, CallError> {
         let _alarm = Alarm(self);
-        let mut core = self.lock()?;
+        self.wait_with(self.lock()?, wait, attempt)
+    }
+
+    /// As [`wait`](Self::wait), with the lock. The caller has an [`Alarm`].
+    pub(super) fn wait_with<'a, R>(
+        &'a self,
+        mut core: Guard<'a>,
+        wait: Wait<'_>,
+        mut attempt: impl FnMut(&mut Core, Time) -> Option<Result<R, CallError>>,
+    ) -> Result<R, CallError> {
         let deadline = wait.limit.map(|limit| udp::now() + limit);
         let mut driven = false;
         // Without a thread a poll is the only time at which anything moves: even if it need not wait.

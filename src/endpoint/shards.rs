@@ -245,7 +245,7 @@ impl Shards {
             })?;
         }
         match self.close(Some(Duration::ZERO)) {
-            Err(CallError::Ended(_) | CallError::Interrupted) => Ok(()), // what was asked for
+            Err(CallError::Ended(_) | CallError::Interrupted | CallError::TimedOut) => Ok(()), // what was asked for
             result => result,
         }
     }

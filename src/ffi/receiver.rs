@@ -104,7 +104,11 @@ pub unsafe extern "C" fn rtcp_receiver_connect(
         let io_timeout_ms = settings.map_or(default_ms, |settings| settings.io_timeout_ms(0));
         let user_data = live::number_of(user_data);
         let (id, existed) = owner.shards().connect(host, port, user_data, own_config.as_ref())?;
-        let handle = owner.member(id, io_timeout_ms)?;
+        let handle = owner.member(id, io_timeout_ms).inspect_err(|_| {
+            if !existed {
+                let _ = owner.shards().of(id).abort(id); // nobody could close it
+            }
+        })?;
         let member = HANDLES.get(handle).ok_or_else(|| {
             Failure::new(
                 RTCP_ESTATE,
@@ -170,7 +174,7 @@ pub unsafe extern "C" fn rtcp_receiver_poll(
         let mut places = places.iter_mut();
         let mut written = 0;
         for event in &found {
-            let Some(record) = record(live, owner, event) else { continue };
+            let Some(record) = record(live, owner, event)? else { continue };
             if record.events & RTCP_EVENT_CLOSED as u32 != 0 {
                 poll.reported.push(event.conn);
             }
@@ -182,23 +186,27 @@ pub unsafe extern "C" fn rtcp_receiver_poll(
     })
 }
 
-/// The record for `event`. None if the connection cannot have a handle: it is aborted then.
-fn record(live: &Live, owner: &Arc<Owner>, event: &Event) -> Option<rtcp_event> {
+/// The record for `event`. None if there is no handle left for its connection, which is aborted then.
+///
+/// # Errors
+/// RTCP_ENOCONN: the receiver is being closed, and its connections with it, each in good order.
+fn record(live: &Live, owner: &Arc<Owner>, event: &Event) -> Result<Option<rtcp_event>, Failure> {
     let conn = match owner.member(event.conn, live.io_timeout_ms.load(Ordering::Relaxed)) {
         Ok(conn) => conn,
+        Err(failure) if failure.code == RTCP_ENOCONN => return Err(failure),
         Err(failure) => {
             log::warn!("a connection is aborted: {failure}");
             let _ = owner.shards().of(event.conn).abort(event.conn);
-            return None;
+            return Ok(None);
         }
     };
-    Some(rtcp_event {
+    Ok(Some(rtcp_event {
         conn,
         user_data: live::pointer_of(event.user_data),
         events: event.events,
         error: end_of(event) as i32,
         reserved: [0; 5],
-    })
+    }))
 }
 
 /// How the connection of a CLOSED record ended.
@@ -208,5 +216,31 @@ fn end_of(event: &Event) -> rtcp_error {
         _ if event.linger_expired => RTCP_ETIMEDOUT,
         Some(End::Failed(error)) => error::code_of(error),
         Some(End::Orderly) | None => RTCP_OK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::{Endpoint, EndpointConfig};
+
+    #[test]
+    fn a_poll_that_a_close_overtakes_leaves_the_connections_to_it() {
+        let endpoint = Endpoint::receiver(&EndpointConfig::default(), Some("127.0.0.1"), 0).unwrap();
+        let (id, _) = endpoint.connect("127.0.0.1", 9, 0, None).unwrap();
+        let waker = endpoint.waker(None);
+        let owner = Owner::new(endpoint);
+        let live = Live {
+            owner: Arc::clone(&owner),
+            role: Role::Receiver,
+            io_timeout_ms: AtomicI64::new(0),
+            loans: Loans::default(),
+            waker,
+        };
+        let event = Event { conn: id, user_data: 0, events: 1, end: None, linger_expired: false };
+        assert!(matches!(record(&live, &owner, &event), Ok(Some(_))));
+        owner.close_members();
+        assert_eq!(record(&live, &owner, &event).err().map(|failure| failure.code), Some(RTCP_ENOCONN));
+        assert!(owner.shards().of(id).state(id).is_ok(), "it was not reset");
     }
 }

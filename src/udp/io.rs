@@ -32,9 +32,6 @@ pub trait UdpIo {
     /// How many segments of one transmit leave by one system call: 1 without GSO. May sink to 1.
     fn max_gso_segments(&self) -> usize;
 
-    /// How many datagrams may come merged in one buffer: 1 without GRO.
-    fn max_gro_segments(&self) -> usize;
-
     /// How datagrams leave at the moment.
     fn backend(&self) -> Backend;
 

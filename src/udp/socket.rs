@@ -185,10 +185,6 @@ impl UdpIo for UdpSocket {
         if self.offload { self.state().max_gso_segments() } else { 1 }
     }
 
-    fn max_gro_segments(&self) -> usize {
-        if self.offload { self.state().gro_segments() } else { 1 }
-    }
-
     fn backend(&self) -> Backend {
         match self.has_sendmmsg {
             _ if self.max_gso_segments() > 1 => Backend::Offload,

@@ -168,3 +168,80 @@ fn once_all_bytes_are_there_a_close_waits_for_its_finish_no_longer_than_its_limi
         assert!(matches!(closing.join().unwrap(), Ok(())));
     });
 }
+
+/// A server that has accepted one client, which has delivered a byte.
+fn with_member() -> (Arc<Endpoint>, ConnId, Arc<Endpoint>, ConnId) {
+    let server = receiver(true);
+    let (client, id) = dial(&server, true);
+    client.send(id, b"x", LONG).unwrap();
+    let member = next_event(&server).conn;
+    (server, member, client, id)
+}
+
+#[test]
+fn what_was_aborted_here_is_no_failure_of_the_close_that_follows() {
+    let (server, member, _client, _id) = with_member();
+    server.abort(member).unwrap();
+    server.close_receiver(LONG).unwrap();
+}
+
+#[test]
+fn a_close_says_if_a_connection_was_reset_at_the_limit_of_its_own_close() {
+    let (server, member, client, id) = with_member();
+    assert!(client.watch(id, 0).is_ok(), "it reads nothing");
+    let more_than_fits = vec![0; 1 << 20];
+    while matches!(server.send(member, &more_than_fits, NOW), Ok(1..)) {}
+    server.close_connection(member, Some(Duration::from_millis(1))).unwrap();
+    assert!(matches!(server.close_receiver(LONG), Err(CallError::TimedOut)));
+}
+
+#[test]
+fn nothing_is_begun_on_an_endpoint_that_is_being_closed() {
+    let server = receiver(true);
+    server.begin_to_close().unwrap();
+    assert!(matches!(server.connect("127.0.0.1", 9, 0, None), Err(CallError::NotFound)));
+    assert_eq!(server.stats(None).unwrap().1, 0, "none that nobody would close");
+}
+
+#[test]
+fn a_finish_answers_how_the_connection_has_failed() {
+    let (server, member, client, id) = with_member();
+    server.abort(member).unwrap();
+    assert!(matches!(client.poll(id, event::CLOSED, LONG), Err(CallError::Ended(Error::Reset))));
+    assert!(matches!(client.finish(id), Err(CallError::Ended(Error::Reset))));
+}
+
+#[test]
+fn once_the_end_was_read_a_poll_of_that_connection_does_not_sleep() {
+    for io_thread in [true, false] {
+        let server = receiver(true);
+        let (client, id) = dial(&server, io_thread);
+        client.send(id, b"x", LONG).unwrap();
+        client.finish(id).unwrap();
+        client.flush(id, LONG).unwrap();
+        let member = loop {
+            let event = next_event(&server);
+            if recv(&server, event.conn, 9, NOW).is_ok_and(|bytes| bytes.is_empty()) {
+                break event.conn;
+            }
+        };
+        let mut events = Vec::new();
+        assert_eq!(
+            server.poll_events(&mut events, 1, Some(Duration::from_millis(20))).unwrap(),
+            0,
+            "it is no news"
+        );
+        assert_eq!(
+            server.poll(member, event::READABLE, LONG).unwrap(),
+            event::READABLE,
+            "reading would not wait"
+        );
+        server.finish(member).unwrap();
+        assert_eq!(client.poll(id, event::READABLE, LONG).unwrap(), event::READABLE);
+        assert!(recv(&client, id, 9, NOW).unwrap().is_empty());
+        assert_eq!(client.poll(id, event::READABLE, LONG).unwrap(), event::READABLE);
+        assert_eq!(client.poll(id, event::CLOSED, LONG).unwrap(), event::CLOSED);
+        assert_eq!(client.poll(id, event::ACCEPTED, LONG).unwrap(), event::CLOSED, "nothing more will be");
+        client.close_connection(id, LONG).unwrap();
+    }
+}

@@ -327,3 +327,14 @@ fn what_does_not_go_with_shards_is_refused() {
     }
     assert!(Shards::receiver(&EndpointConfig { shards: 64, ..base() }, None, 0).is_ok());
 }
+
+#[test]
+fn a_poll_of_shards_says_that_a_socket_is_gone_instead_of_going_round() {
+    let server = sharded(2);
+    let endpoint = server.first();
+    let mut core = endpoint.shared.lock().unwrap();
+    core.mux.cut_off(crate::udp::now());
+    endpoint.shared.publish(&mut core);
+    drop(core);
+    assert!(matches!(server.poll_events(&mut Vec::new(), 8, LONG), Err(CallError::Os(..))));
+}
