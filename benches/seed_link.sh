@@ -11,6 +11,9 @@ target=${CARGO_TARGET_DIR:-$here/target}
 BIN=${BIN:-$target/c-examples}
 UDPL=${UDPL:-$target/release/udpl}
 seeds=${1:-20} at_once=${2:-4}
+for program in "$UDPL" "$BIN/rtcp_recvfile" "$BIN/rtcp_sendfile"; do
+    [ -x "$program" ] || { echo "no $program: make -C c-examples, or BIN= and UDPL=" >&2; exit 2; }
+done
 tmp=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || :; rm -rf "$tmp"' EXIT
 
