@@ -291,14 +291,15 @@ impl Bbr {
         if self.startup.is_long() {
             self.floor.restart(now); // what start-up still has in flight says nothing of what comes
         }
-        if suspected > 0.02 {
+        let may_be_chance = suspected > 0.02 && !self.startup.is_hopeless();
+        if may_be_chance {
             self.bounds.suspect(self.bw() * startup::GAIN);
         }
         if full == Full::Overflow {
             let fits = self.bdp().max(self.bounds.inflight_latest) / (1.0 - self.startup.loss_before());
             self.bounds.inflight_hi = fits.max(self.startup.fits() * self.mss);
         }
-        if suspected > 0.02 {
+        if may_be_chance {
             self.floor.begin_trial(now, suspected, flight, drain::GAIN / startup::GAIN);
         }
     }

@@ -27,8 +27,8 @@ const EMPTY_MIN: u32 = 200;
 /// The same of a rival that is known: the more of the queue is ours, the shorter its end is seen.
 const EMPTY_MIN_KNOWN: u32 = 100;
 const GONE_MAX: u32 = 1_250;
-/// Without a look for so long, or without a queue, there is no such rival any more.
-const LOOKS_MAX: u32 = 12_000;
+/// Without a look for so long (it looks each 10.2 s), or without a queue, there is no such rival any more.
+const LOOKS_MAX: u32 = 11_000;
 const ABSENT_MAX: u32 = 2_000;
 /// What a queue did in a longer pause of ours, nobody knows.
 const PAUSE_MAX: Duration = Duration::from_secs(2);

@@ -212,6 +212,11 @@ impl Startup {
         self.before.loss()
     }
 
+    /// More has been lost than it could make up for: it ends for that, and what it lost is not held to be chance.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.before.is_hopeless()
+    }
+
     /// Loss of the round in progress.
     pub(super) fn loss_now(&self) -> f64 {
         self.round.loss()
