@@ -59,7 +59,8 @@ typedef enum rtcp_error {
    */
   RTCP_OK = 0,
   /**
-   * rtcp_send()/rtcp_recv() would wait and RTCP_OPT_IO_TIMEOUT_MS is 0. No other call returns it.
+   * rtcp_send(), rtcp_recv(), rtcp_reserve() or rtcp_peek() would wait and RTCP_OPT_IO_TIMEOUT_MS is 0. No other call returns
+   * it.
    */
   RTCP_EAGAIN = -1,
   /**
@@ -184,8 +185,9 @@ typedef enum rtcp_option {
    */
   RTCP_OPT_KEEPALIVE_MS = 6,
   /**
-   * How long rtcp_send() and rtcp_recv() may wait, ms: -1 = no limit, 0 = not at all (RTCP_EAGAIN), else RTCP_ETIMEDOUT.
-   * Default -1, but 0 for the connections of a receiver (int, -1 to 2,147,483,647; rtcp_set_int() changes it at any time).
+   * How long rtcp_send(), rtcp_recv(), rtcp_reserve() and rtcp_peek() may wait, ms: -1 = no limit, 0 = not at all (RTCP_EAGAIN),
+   * else RTCP_ETIMEDOUT. Default -1, but 0 for the connections of a receiver (int, -1 to 2,147,483,647; rtcp_set_int() changes
+   * it at any time).
    */
   RTCP_OPT_IO_TIMEOUT_MS = 8,
   /**
@@ -1045,7 +1047,9 @@ void rtcp_abort(rtcp_handle h);
 
 /**
  * Waits until one of `events` holds for one connection and returns those that hold; 0 = time limit. Once the connection has
- * failed and nothing is left to read it returns the reason. RTCP_EVENT_CONNECTED stays true from the handshake on.
+ * failed and nothing is left to read it returns the reason; once it is over in good order and none of `events` holds,
+ * RTCP_EVENT_CLOSED, asked for or not. RTCP_EVENT_CONNECTED stays true from the handshake on, RTCP_EVENT_READABLE after
+ * rtcp_recv() has returned 0 (it would again; rtcp_receiver_poll() and rtcp_fd() do not repeat that).
  *
  * Errors: RTCP_EINTR: rtcp_wake(). RTCP_EINVAL: bits that are none of enum rtcp_event_bits, `timeout_ms` below -1.
  * RTCP_ENOCONN: not a live handle, or closed during the call. RTCP_ESTATE: a receiver, or from within a log callback. The

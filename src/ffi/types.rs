@@ -89,8 +89,9 @@ pub enum rtcp_option {
     /// without an answer is repeated after two retransmission timeouts (1 to 15 s, never more than this option); after five
     /// the connection ends with RTCP_EPEERTIMEOUT.
     RTCP_OPT_KEEPALIVE_MS = 6,
-    /// How long rtcp_send(), rtcp_recv(), rtcp_reserve() and rtcp_peek() may wait, ms: -1 = no limit, 0 = not at all (RTCP_EAGAIN), else RTCP_ETIMEDOUT.
-    /// Default -1, but 0 for the connections of a receiver (int, -1 to 2,147,483,647; rtcp_set_int() changes it at any time).
+    /// How long rtcp_send(), rtcp_recv(), rtcp_reserve() and rtcp_peek() may wait, ms: -1 = no limit, 0 = not at all (RTCP_EAGAIN),
+    /// else RTCP_ETIMEDOUT. Default -1, but 0 for the connections of a receiver (int, -1 to 2,147,483,647; rtcp_set_int() changes
+    /// it at any time).
     RTCP_OPT_IO_TIMEOUT_MS = 8,
     /// 1 (default) = the library runs its own I/O thread; 0 = the caller drives it by polling (int, 0 or 1).
     RTCP_OPT_IO_THREAD = 10,

@@ -23,6 +23,8 @@ mod probe_rtt;
 mod rival;
 mod round;
 mod startup;
+#[cfg(test)]
+mod tests;
 
 use bandwidth::{Bandwidth, RoundTrip};
 use bounds::Bounds;

@@ -337,10 +337,10 @@ mod tests {
     }
 
     #[test]
-    fn a_rival_is_gone_once_its_queue_is_or_once_it_has_not_looked_for_twelve_seconds() {
+    fn a_rival_is_gone_once_its_queue_is_or_once_it_has_not_looked_for_eleven_seconds() {
         let look = [(40, 1_000), (70, 9_800), (40, 300), (60, 100)];
         for (then, ends) in
-            [((41, 1_900), false), ((41, 2_100), true), ((70, 11_900), false), ((70, 12_100), true)]
+            [((41, 1_900), false), ((41, 2_100), true), ((70, 10_900), false), ((70, 11_100), true)]
         {
             let (mut rival, mut now) = (Rival::default(), 100_000);
             seen(&mut rival, &mut now, &look);
