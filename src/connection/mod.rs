@@ -345,27 +345,6 @@ impl Connection {
         self.state
     }
 
-    /// `read` would return bytes, the end of the stream not yet returned as 0, or a failure. Not while bytes are
-    /// lent: it would return none.
-    #[must_use]
-    pub const fn is_readable(&self) -> bool {
-        let has_more = self.rcv.buffer.readable() > 0 || (self.rcv.fin_received && !self.eof_read);
-        (has_more && !self.rcv.buffer.is_lent()) || self.failure.is_some()
-    }
-
-    /// `read` has returned 0, as it will again.
-    #[must_use]
-    pub const fn is_at_end(&self) -> bool {
-        self.eof_read
-    }
-
-    /// Connected, and `write` would take at least a quarter of what it takes while nothing waits to be sent; or
-    /// `write` would fail.
-    #[must_use]
-    pub fn is_writable(&self) -> bool {
-        self.failure.is_some() || self.snd.fin_queued || (self.established && self.snd.has_room())
-    }
-
     /// Every byte written, and the FIN if `finish` was called, is acknowledged.
     #[must_use]
     pub const fn is_acked(&self) -> bool {
