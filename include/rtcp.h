@@ -1047,7 +1047,7 @@ void rtcp_abort(rtcp_handle h);
 
 /**
  * Waits until one of `events` holds for one connection and returns those that hold; 0 = time limit. Once the connection has
- * failed and nothing is left to read it returns the reason; once it is over in good order and none of `events` holds,
+ * failed and nothing is left to read it returns the reason; once it is over in any other way and none of `events` holds,
  * RTCP_EVENT_CLOSED, asked for or not. RTCP_EVENT_CONNECTED stays true from the handshake on, RTCP_EVENT_READABLE after
  * rtcp_recv() has returned 0 (it would again; rtcp_receiver_poll() and rtcp_fd() do not repeat that).
  *

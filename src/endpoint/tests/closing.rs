@@ -187,8 +187,7 @@ fn what_was_aborted_here_is_no_failure_of_the_close_that_follows() {
 
 #[test]
 fn a_close_says_if_a_connection_was_reset_at_the_limit_of_its_own_close() {
-    let (server, member, client, id) = with_member();
-    assert!(client.watch(id, 0).is_ok(), "it reads nothing");
+    let (server, member, _client, _id) = with_member(); // which reads nothing
     let more_than_fits = vec![0; 1 << 20];
     while matches!(server.send(member, &more_than_fits, NOW), Ok(1..)) {}
     server.close_connection(member, Some(Duration::from_millis(1))).unwrap();
